@@ -1,0 +1,27 @@
+"""What every stage's configuration shares: frozen, unknown fields forbidden, and which fields enter a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.keys import JSON
+
+
+class StageConfig(BaseModel):
+    """A stage's configuration: flat, so that the Prefect form, TOML and the command line can share it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def outside_key(default: Any, description: str, **bounds: Any) -> Any:
+    """A field that says how the work is done, not what comes out: changing it never redoes a unit."""
+    return Field(default, description=description, json_schema_extra={"in_key": False}, **bounds)
+
+
+def key_parameters(config: StageConfig) -> dict[str, JSON]:
+    """The fields that enter the key, as JSON."""
+    fields = type(config).model_fields
+    kept = {name for name, field in fields.items() if (field.json_schema_extra or {}) != {"in_key": False}}
+    return config.model_dump(mode="json", include=kept)

@@ -1,0 +1,75 @@
+"""A run's whole configuration, and its presets: functions that return one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.configuration import StageConfig
+from tasks.download.config import DownloadConfig
+from tasks.evaluate.config import EvaluateConfig
+from tasks.shard.config import ShardConfig
+from tasks.track.config import TrackConfig
+from tasks.train.config import TrainConfig
+
+
+class ExecutionConfig(StageConfig):
+    """Where and how wide the work runs; never part of a key."""
+
+    workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
+    batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where tensors live; auto takes the best one present."
+    )
+
+
+class RunConfig(StageConfig):
+    """One section a stage, as in the TOML file."""
+
+    seed: int = Field(0, ge=0, description="Seed of the split, of negatives, of training and of intervals.")
+    download: DownloadConfig = DownloadConfig()
+    track: TrackConfig = TrackConfig()
+    shard: ShardConfig = ShardConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+
+def sample() -> RunConfig:
+    """Small enough for two CPU cores, and the default."""
+    return RunConfig()
+
+
+def paper() -> RunConfig:
+    """Wang and Gupta (ICCV 2015), from secondary sources: one 227 px window, KCF, no gates, CaffeNet."""
+    return RunConfig(
+        track=TrackConfig(
+            estimator="kcf",
+            working_height_px=448,
+            patch_px=227,
+            windows_per_frame=1,
+            min_moving_share=0.25,
+            max_moving_share=0.75,
+            fb_threshold_px=0,
+            min_ncc=-1,
+            cut_threshold=1,
+        ),
+        shard=ShardConfig(patch_px=227, margin=1),
+        train=TrainConfig(
+            network="caffenet",
+            input_px=227,
+            embedding=1024,
+            steps=400_000,
+            pairs_per_batch=50,
+            hard_after_step=150_000,
+            learning_rate=0.001,
+            schedule="step",
+            decay_every_steps=100_000,
+            augment="mirror",
+        ),
+    )
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {"sample": sample, "paper": paper}

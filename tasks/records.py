@@ -1,0 +1,129 @@
+"""What crosses stages: records and the Arrow schemas of the tables that units hold.
+
+Boxes are (x, y, width, height) in pixels of the source frame, float, origin at the top left corner.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from storage.versions import Failure, FailureClass
+
+BOX: pa.DataType = pa.list_(pa.float32(), 4)
+
+TRACK_SCHEMA = pa.schema(
+    [
+        ("track", pa.string()),  # <video[:16]>-<start frame>-<number>
+        ("video", pa.string()),  # SHA-256 of the bytes
+        ("estimator", pa.string()),
+        ("start_frame", pa.int32()),  # in source frames, from 0
+        ("end_frame", pa.int32()),  # start_frame + gap
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+        ("frame_width", pa.int32()),
+        ("frame_height", pa.int32()),
+        ("boxes", pa.list_(BOX)),  # one a frame, start to end inclusive
+        ("forward_backward_px", pa.float32()),  # the worst frame's median point error, at working size
+        ("ncc", pa.float32()),  # normalised cross-correlation of anchor and positive patch, -1 to 1
+        ("moving_share", pa.float32()),  # of the window's points at the start
+        ("anchor_jpeg", pa.binary()),  # square crop, `context` times the box's side, frame edge reflected
+        ("positive_jpeg", pa.binary()),
+        ("context", pa.float32()),
+    ]
+)
+
+PAIR_SCHEMA = pa.schema(
+    [
+        ("sample", pa.string()),  # name in the tar; the track's name
+        ("video", pa.string()),
+        ("split", pa.string()),  # train or held_out
+        ("estimator", pa.string()),
+        ("start_frame", pa.int32()),
+        ("end_frame", pa.int32()),
+        ("anchor_box", BOX),
+        ("positive_box", BOX),
+        ("forward_backward_px", pa.float32()),
+        ("ncc", pa.float32()),
+        ("anchor_offset", pa.int64()),  # of the member's bytes in the tar file
+        ("anchor_size", pa.int64()),
+        ("positive_offset", pa.int64()),
+        ("positive_size", pa.int64()),
+    ]
+)
+
+TRIPLET_SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("shard", pa.string()),  # key of the shard unit
+        ("row", pa.int32()),  # of the pair in that shard's index
+        ("sample", pa.string()),
+        ("video", pa.string()),
+        ("group", pa.string()),  # near-duplicate videos share it; a negative never does
+        ("negative_shard", pa.string()),
+        ("negative_row", pa.int32()),  # its anchor patch is the negative
+        ("negative_sample", pa.string()),
+        ("negative_video", pa.string()),
+    ]
+)
+
+METRIC_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),  # optimiser steps done, from 1
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("active_share", pa.float64()),  # of the hinges above 0
+        ("positive_cosine", pa.float64()),  # mean over pairs
+        ("negative_cosine", pa.float64()),  # mean over the chosen negatives
+        ("mean_cosine", pa.float64()),  # over all patches of the batch: near 1 is collapse
+        ("learning_rate", pa.float64()),
+    ]
+)
+
+SCORE_SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("metric", pa.string()),
+        ("features", pa.string()),  # trained, untrained, hog, or "trained - untrained"
+        ("value", pa.float64()),
+        ("low", pa.float64()),  # 95 % bootstrap interval, resampled by video
+        ("high", pa.float64()),
+        ("num_items", pa.int64()),
+        ("num_videos", pa.int64()),
+        ("chance", pa.float64()),  # what guessing gives; null where it has no meaning
+        ("note", pa.string()),
+    ]
+)
+
+
+class Progress(Protocol):
+    """Told how far long work is: `done` of `total`, with a short note."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def no_progress(done: int, total: int, note: str = "") -> None:
+    """The progress of those who do not ask."""
+
+
+class Dropped(Exception):
+    """An item ends here as a counted outcome: a bad input, never a programming error.
+
+    `reason` is a short slug that is counted; `words` what the tool itself said.
+    """
+
+    def __init__(self, kind: FailureClass, reason: str, words: str) -> None:
+        super().__init__(kind, reason, words)
+        self.kind: FailureClass = kind
+        self.reason = reason
+        self.words = words
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.words}"
+
+    def as_failure(self, stage: str, attempts: int = 1) -> Failure:
+        return Failure(
+            stage, self.kind, self.reason, self.words, attempts, datetime.now(UTC).isoformat(timespec="seconds")
+        )

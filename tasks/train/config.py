@@ -1,0 +1,39 @@
+"""Configuration of the train stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.configuration import StageConfig, outside_key
+
+
+class TrainConfig(StageConfig):
+    """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
+
+    network: Literal["small", "caffenet"] = Field("small", description="The network.")
+    objective: Literal["ranking"] = Field("ranking", description="The loss.")
+    input_px: int = Field(64, ge=32, le=512, description="Side of the network's input.")
+    embedding: int = Field(128, ge=8, le=4096, description="Width of the embedding.")
+    steps: int = Field(1200, ge=1, description="Optimiser steps.")
+    pairs_per_batch: int = Field(64, ge=2, description="Pairs in a batch, over all ranks together.")
+    margin: float = Field(0.5, gt=0, le=2, description="Margin of the ranking hinge, on cosine distance.")
+    num_negatives: int = Field(4, ge=1, description="Negatives per pair.")
+    hard_after_step: int = Field(
+        300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
+    )
+    learning_rate: float = Field(0.05, gt=0, description="Step size of SGD at the start.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(0.0005, ge=0, description="Weight decay of SGD.")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="Decay to 0 by a half cosine, or by 10 every `decay_every_steps`."
+    )
+    decay_every_steps: int = Field(100_000, ge=1, description="Steps between the decays of the step schedule.")
+    augment: Literal["mirror", "crop", "colour"] = Field(
+        "colour", description="mirror only; with random crops; with colour changes too."
+    )
+    ranks: int = outside_key(1, "Processes that train together on this machine.", ge=1, le=64)
+    checkpoint_every_steps: int = outside_key(
+        200, "Steps between the checkpoints that a killed run goes on from.", ge=1
+    )
