@@ -1,1 +1,5 @@
-"""Flows: say when and where. Every file of this package that runs a flow imports `flows.settings` first."""
+"""Flows: say when and where. Importing this package makes Prefect's settings, before Prefect itself is imported."""
+
+from flows import settings
+
+settings.apply()

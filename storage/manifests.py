@@ -81,18 +81,21 @@ def commit(
 
 
 def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
-    """The committed unit, or None. Raises RootError for a manifest of a newer schema."""
+    """The committed unit, or None. Raises RootError for a manifest of a newer schema, or a damaged one."""
     path = manifest_path(stage, key)
     try:
         record = json.loads(root.read_bytes(path))
+        schema = int(record["schema"])
+        if schema <= SCHEMA:
+            record["files"] = {name: StoredFile(**entry) for name, entry in record["files"].items()}
+            return Manifest(**record)
     except FileNotFoundError:
         return None
-    if record["schema"] > SCHEMA:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RootError(
-            f"root: {path} has schema {record['schema']}, this Tritrack reads up to {SCHEMA}; update Tritrack"
-        )
-    record["files"] = {name: StoredFile(**entry) for name, entry in record["files"].items()}
-    return Manifest(**record)
+            f"root: {path} is damaged ({type(error).__name__}: {error}); delete it and run again"
+        ) from error
+    raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")
 
 
 def require_manifest(root: Root, stage: str, key: str) -> Manifest:

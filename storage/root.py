@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 _COPY_BYTES = 1 << 20
+_S3_SCHEMES = frozenset({"s3", "s3a"})
 _memory_lock = threading.Lock()  # memory:// has no conditional write of its own
 
 
@@ -70,7 +71,9 @@ class Root:
         return cast(bytes, self.filesystem.cat_file(self.full(path)))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset` on, in one request."""
+        """`size` bytes from `offset` on, in one request; fewer where the file ends before."""
+        if size == 0:
+            return b""  # an empty HTTP range is answered with the whole object
         return cast(bytes, self.filesystem.cat_file(self.full(path), start=offset, end=offset + size))
 
     def write_bytes(self, path: str, data: bytes) -> None:
@@ -201,8 +204,10 @@ def _open_root(url: str, process: int) -> Root:
     if not url:
         raise RootError("root: empty; give a folder or a URL such as s3://bucket/prefix")
     scheme = url.split("://", 1)[0] if "://" in url else "file"
+    # A kept listing hides what another process wrote since.
+    options = {"use_listings_cache": False} if scheme in _S3_SCHEMES else {}
     try:
-        filesystem, base = fsspec.core.url_to_fs(url)
+        filesystem, base = fsspec.core.url_to_fs(url, **options)
     except (ValueError, ImportError) as error:
         raise RootError(
             f"root: {url!r} cannot be opened ({error}); give a folder, s3://bucket/prefix or another fsspec URL"
@@ -210,7 +215,7 @@ def _open_root(url: str, process: int) -> Root:
     root = Root(filesystem, str(base), url)
     if root.is_local:
         _require_writable(Path(root.base), url)
-    elif scheme in {"s3", "s3a"}:
+    elif scheme in _S3_SCHEMES:
         _require_bucket(root)
     return root
 
@@ -227,18 +232,21 @@ def _require_writable(folder: Path, url: str) -> None:
 
 
 def _require_bucket(root: Root) -> None:
+    """Ask for the bucket itself: s3fs's `exists` answers False for every error."""
+    from botocore.exceptions import BotoCoreError, NoCredentialsError
+
     bucket = root.base.split("/", 1)[0]
     try:
-        found = root.filesystem.exists(bucket)
-    except PermissionError as error:
+        root.filesystem.call_s3("head_bucket", Bucket=bucket)
+    except FileNotFoundError as error:
+        raise RootError(
+            f"root: bucket {bucket!r} does not exist at the endpoint in use; make it first, or check AWS_ENDPOINT_URL"
+        ) from error
+    except (PermissionError, NoCredentialsError) as error:
         raise RootError(
             f"root: {root.url!r} refuses the credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
-    except OSError as error:
+    except (OSError, BotoCoreError, ValueError) as error:
         raise RootError(
             f"root: {root.url!r} cannot be reached ({error}); check AWS_ENDPOINT_URL and the network"
         ) from error
-    if not found:
-        raise RootError(
-            f"root: bucket {bucket!r} does not exist at the endpoint in use; make it first, or check AWS_ENDPOINT_URL"
-        )

@@ -132,7 +132,13 @@ def _numbers(root: Root, name: str) -> list[int]:
 def _read(root: Root, name: str, number: int) -> Version:
     path = version_path(name, number)
     data = root.read_bytes(path)
-    schema = json.loads(data)["schema"]
-    if schema > SCHEMA:
-        raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")
-    return TypeAdapter(Version).validate_json(data)
+    try:
+        schema = int(json.loads(data)["schema"])
+        if schema <= SCHEMA:
+            return TypeAdapter(Version).validate_json(data)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RootError(
+            f"root: {path} is damaged ({reason}); restore it, or delete it to go on from the version before"
+        ) from error
+    raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")

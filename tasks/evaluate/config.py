@@ -8,7 +8,7 @@ from tasks.configuration import StageConfig
 
 
 class EvaluateConfig(StageConfig):
-    """Which benchmarks run, and on what."""
+    """Which benchmarks run, and on what. A field that starts with a benchmark's name enters only that one's key."""
 
     benchmarks: tuple[str, ...] = Field(
         ("retrieval", "classification"), description="Benchmarks to run, in this order."
@@ -17,3 +17,9 @@ class EvaluateConfig(StageConfig):
         "", description="Parquet file of labelled boxes in the data set's videos; empty: no classification."
     )
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
+    classification_crops_per_video: int = Field(
+        150, ge=1, description="Most labelled boxes taken from one video, drawn by the seed."
+    )
+    classification_min_visibility: float = Field(
+        0.5, ge=0, le=1, description="Labelled boxes that are less visible than this are left out."
+    )

@@ -34,6 +34,9 @@ class TrackConfig(StageConfig):
     cut_threshold: float = Field(
         0.5, ge=0, le=1, description="Histogram distance that counts as a shot cut; 1: no gate."
     )
+    duplicate_frames: int = Field(
+        15, ge=0, description="A window over another that started fewer frames ago is a duplicate; 0: none is."
+    )
     max_tracks: int = Field(200, ge=1, description="Most tracks kept of one video.")
     min_kept_share: float = outside_key(
         0.0, "The stage fails when a smaller share of its videos gave a track.", ge=0, le=1

@@ -19,9 +19,19 @@ class TrainConfig(StageConfig):
     steps: int = Field(1200, ge=1, description="Optimiser steps.")
     pairs_per_batch: int = Field(64, ge=2, description="Pairs in a batch, over all ranks together.")
     margin: float = Field(0.5, gt=0, le=2, description="Margin of the ranking hinge, on cosine distance.")
+    both_hinges: bool = Field(
+        False, description="Rank the negative against the positive patch too, as the authors' code does."
+    )
     num_negatives: int = Field(4, ge=1, description="Negatives per pair.")
     hard_after_step: int = Field(
         300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
+    )
+    hard_share: float = Field(
+        0.5, gt=0, le=1, description="Share of hard negatives from then on, rounded up; the others stay random."
+    )
+    mining: Literal["semi_hard", "hard"] = Field(
+        "semi_hard",
+        description="Hard negatives are the nearest of all, or (semi_hard) of those farther than the positive.",
     )
     learning_rate: float = Field(0.05, gt=0, description="Step size of SGD at the start.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")

@@ -1,0 +1,38 @@
+# Two commands matter: `make demo` and `make test`. Each makes .venv from the committed lock when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := constraints.lock
+
+.PHONY: demo test test-ui check clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.demo
+	$(BIN)/tritrack demo
+
+test: $(VENV)/.test
+	$(BIN)/pytest -m "not browser"
+
+# Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
+test-ui: $(VENV)/.test
+	$(BIN)/pytest -m browser
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .tritrack .pytest_cache .mypy_cache .ruff_cache *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Tritrack needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(LOCK) pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(LOCK) pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e '.[test]'
+	touch $@ $(VENV)/.demo

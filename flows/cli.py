@@ -1,0 +1,170 @@
+"""`tritrack`: the command line program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.description import Description, describe_run
+from storage.root import RootError
+
+app = typer.Typer(
+    name="tritrack",
+    help="Learn visual representations from unlabelled video: download, track, shard, train, evaluate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_console = Console()
+
+RootOption = Annotated[
+    str | None,
+    typer.Option("--root", "-r", help="Storage root: a folder or s3://bucket/prefix.", envvar="TRITRACK_ROOT"),
+]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="Name of the data set.  [default: default]")]
+SourcesOption = Annotated[
+    str | None,
+    typer.Option("--sources", "-s", help="A list file, a folder, a video file or a URL.", show_default=False),
+]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", "-p", help="sample (default) or paper.", show_default=False)
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file that describes the run.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one field, e.g. --set track.estimator=dis. May be repeated.")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
+
+
+@app.command()
+def run(
+    sources: SourcesOption = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
+    ] = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
+    from flows import running
+
+    description = _describe(config, root, dataset, sources, preset, overrides)
+    running.run_pipeline(description, _console, verbose=verbose, always_flow=flow)
+
+
+def _stage_command(stage: str, help_text: str) -> None:
+    """Register the command of one stage; all take the same options."""
+
+    def command(
+        root: RootOption = None,
+        dataset: DatasetOption = None,
+        sources: SourcesOption = None,
+        preset: PresetOption = None,
+        config: ConfigOption = None,
+        overrides: SetOption = None,
+        verbose: VerboseOption = False,
+    ) -> None:
+        from flows import running
+
+        running.run_one(stage, _describe(config, root, dataset, sources, preset, overrides), _console, verbose=verbose)
+
+    app.command(stage, help=help_text)(command)
+
+
+_stage_command("download", "Fetch the sources that have no video yet.")
+_stage_command("track", "Follow patches through the videos that have no tracks yet.")
+_stage_command("shard", "Pack new tracks into shards and index the triplets.")
+_stage_command("train", "Train on the newest triplet index, or go on from the last checkpoint.")
+_stage_command("evaluate", "Run the benchmarks on the newest checkpoint and write the report.")
+
+
+@app.command()
+def status(
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """What a data set holds, what a run would do now, what failed and why, and where the report is."""
+    from flows import running
+
+    running.show_status(_describe(config, root, dataset, None, preset, overrides), _console)
+
+
+@app.command()
+def serve(
+    sources: SourcesOption = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    nightly: Annotated[str | None, typer.Option(help="Cron line on which `refresh` runs, e.g. '0 3 * * *'.")] = None,
+    timezone: Annotated[str, typer.Option(help="Time zone of the cron line.")] = "UTC",
+    limit: Annotated[int, typer.Option(min=1, help="Flow runs at the same time.")] = 4,
+) -> None:
+    """Register the deployments with a running Prefect server and run what its UI starts."""
+    from flows import deploy
+
+    description = _describe(config, root, dataset, sources, preset, overrides)
+    deploy.serve_deployments(description, cron=nightly, timezone=timezone, limit=limit)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its clips and its storage root.")] = Path(
+        ".tritrack/demo"
+    ),
+    root: Annotated[
+        str | None, typer.Option("--root", "-r", help="Another storage root, e.g. s3://bucket/demo.")
+    ] = None,
+    videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 48,
+    overrides: SetOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """The whole pipeline on four real clips and a generated world, served over HTTP on this machine."""
+    from flows import demo as demonstration
+
+    demonstration.run_demo(folder, root, overrides or (), _console, num_videos=videos, verbose=verbose)
+
+
+def _describe(
+    config: Path | None,
+    root: str | None,
+    dataset: str | None,
+    sources: str | None,
+    preset: str | None,
+    overrides: list[str] | None,
+) -> Description:
+    return describe_run(config, root=root, dataset=dataset, sources=sources, preset=preset, overrides=overrides or ())
+
+
+def main() -> None:
+    """Entry point. What the user can mend is told in one line, with exit code 2 (bad input) or 1 (a failed stage)."""
+    try:
+        app()
+    except (ValueError, RootError) as error:
+        _fail(error, 2)
+    except Exception as error:
+        if type(error).__name__ != "StageFailed":  # imported only with Prefect, which this command may not have needed
+            raise
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> Any:
+    sys.stderr.write(f"tritrack: {error}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

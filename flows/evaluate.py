@@ -1,0 +1,30 @@
+"""The evaluate flow: a checkpoint to scores and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from flows.forms import form
+from flows.parameters import Dataset, RootUrl
+from flows.plan import plan_evaluate, record_units
+from flows.results import report_place, scores_of
+from flows.stage import finish, open_run, run_singles
+from tasks.evaluate.task import evaluate_unit
+
+
+@flow(name="evaluate", flow_run_name="evaluate {dataset}", persist_result=False)
+@form("evaluate", "seed", "execution")
+def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
+    """Run the benchmarks on the newest checkpoint, beside the same network untrained, and write the report."""
+    run = open_run("evaluate", root, dataset, fields)
+    plan = plan_evaluate(run.version, run.config)
+    outcomes = run_singles(run, plan, evaluate_unit)
+    run.record(lambda version: record_units(version, {f"evaluate/{one.item}": one.key for one in outcomes.values()}))
+    if scores := scores_of(run.root, run.version):
+        create_table_artifact(table=scores, key="scores", description=f"scores of `{dataset}`, 95 % intervals by video")
+    if place := report_place(run.root, run.version):
+        create_link_artifact(link=place, key="report", description="The report, one HTML page", link_text=place)
+    return finish(run, plan, outcomes) | {"report": place}

@@ -1,0 +1,32 @@
+"""What a data set has to show: its scores, its report, its counts. Needs no Prefect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.manifests import read_manifest
+from storage.root import Root
+from storage.tables import read_table
+from storage.versions import Version
+
+
+def report_place(root: Root, version: Version) -> str | None:
+    """The report's file or URL, or None where there is none."""
+    key = version.units.get("evaluate/report")
+    manifest = read_manifest(root, "evaluate", key) if key else None
+    if manifest is None:
+        return None
+    path = manifest.files["report.html"].path
+    local = root.local_path(path)
+    return local.resolve().as_uri() if local else f"{root.url.rstrip('/')}/{path}"
+
+
+def scores_of(root: Root, version: Version) -> list[dict[str, Any]]:
+    """The rows of every benchmark (SCORE_SCHEMA), in the order of their names."""
+    rows: list[dict[str, Any]] = []
+    for name, key in sorted(version.units.items()):
+        if name.startswith("evaluate/") and name != "evaluate/report":
+            manifest = read_manifest(root, "evaluate", key)
+            if manifest is not None:
+                rows += read_table(root, manifest.files["scores.parquet"]).to_pylist()
+    return rows

@@ -1,0 +1,160 @@
+"""Runs started from a terminal: plan, run the flow where there is something to do, and show what came out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.description import Description
+from flows.plan import StagePlan, all_failures, is_done, known_sources, plan_run
+from flows.results import report_place, scores_of
+from storage.root import Root, open_root
+from storage.versions import Version, latest_version
+from tasks.download.sources import Source, read_sources
+
+_SHOWN_FAILURES = 20
+
+
+def run_pipeline(
+    description: Description, console: Console, *, verbose: bool = False, always_flow: bool = False
+) -> None:
+    """Plan the run; start the flow unless the planner finds nothing to do; show the outcome.
+
+    Raises ValueError or RootError (bad input) before anything runs, StageFailed where a stage fell below its floor.
+    """
+    started = time.monotonic()
+    root, version, sources = _open(description)
+    plans = plan_run(version, sources, description.config)
+    if is_done(plans) and not always_flow:
+        _show_cached(plans, console)
+    else:
+        from flows.forms import flatten
+        from flows.pipeline import pipeline
+
+        parameters = {"sources": description.sources, **flatten(description.config)}
+        _show_summaries(_run_flow(pipeline, description, parameters, verbose), console)
+    version = latest_version(root, description.dataset)
+    _show_failures(version, console)
+    _show_scores(root, version, console)
+    _show_report(root, version, console, time.monotonic() - started)
+
+
+def run_one(stage: str, description: Description, console: Console, *, verbose: bool = False) -> None:
+    """Run one stage's flow: what is committed upstream and missing here."""
+    import importlib
+
+    from flows.forms import flatten
+
+    started = time.monotonic()
+    root, _, _ = _open(description)
+    flow = getattr(importlib.import_module(f"flows.{stage}"), stage)
+    flat = flatten(description.config)
+    parameters = {name: value for name, value in flat.items() if name in flow.parameters.properties}
+    if stage == "download":
+        parameters["sources"] = description.sources
+    _show_summaries([_run_flow(flow, description, parameters, verbose)], console)
+    version = latest_version(root, description.dataset)
+    _show_failures(version, console)
+    if stage == "evaluate":
+        _show_scores(root, version, console)
+        _show_report(root, version, console, time.monotonic() - started)
+
+
+def show_status(description: Description, console: Console) -> None:
+    """Print the newest version's counts, what a run would do, the failures and the report's place."""
+    root, version, sources = _open(description)
+    console.print(f"[bold]{description.dataset}[/] version {version.number} {version.created}, in {root.url}")
+    kept = [entry for entry in version.videos.values() if entry.failure is None]
+    console.print(
+        f"{len(version.sources)} sources, {len(kept)} videos, {sum(entry.tracks for entry in kept)} tracks, "
+        f"{sum(shard.pairs for shard in version.shards)} pairs in {len(version.shards)} shards"
+    )
+    _show_cached(plan_run(version, sources, description.config), console)
+    _show_failures(version, console)
+    _show_scores(root, version, console)
+    _show_report(root, version, console, None)
+
+
+def _open(description: Description) -> tuple[Root, Version, list[Source]]:
+    root = open_root(description.root)
+    version = latest_version(root, description.dataset)
+    sources = read_sources(description.sources) if description.sources else known_sources(version)
+    return root, version, sources
+
+
+def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], verbose: bool) -> Any:
+    from flows.display import terminal_display
+    from flows.server import start_server
+
+    with terminal_display(verbose):
+        start_server()
+        return flow(root=description.root, dataset=description.dataset, **parameters)
+
+
+def _show_cached(plans: Sequence[StagePlan], console: Console) -> None:
+    table = Table("stage", "cached", "to run", "failed for good", title="Plan", title_justify="left")
+    for plan in plans:
+        table.add_row(plan.stage, str(len(plan.cached)), str(len(plan.units)), str(len(plan.failures or {})))
+    console.print(table)
+    if is_done(plans):
+        console.print("Nothing to do: every unit is cached.")
+
+
+def _show_summaries(summaries: Sequence[dict[str, Any]], console: Console) -> None:
+    table = Table("stage", "committed", "cached", "failed", "seconds", "counts", title="Run", title_justify="left")
+    for summary in summaries:
+        counts = ", ".join(f"{name} {number:,}" for name, number in sorted(summary["counts"].items()) if number)
+        cells = (str(summary[name]) for name in ("stage", "committed", "cached", "failed", "seconds"))
+        table.add_row(*cells, counts or summary["note"])
+    console.print(table)
+
+
+def _show_failures(version: Version, console: Console) -> None:
+    failures = all_failures(version)
+    if not failures:
+        return
+    reasons = Counter((failure.stage, failure.kind, failure.reason) for failure in failures.values())
+    table = Table("stage", "class", "reason", "items", title="Dropped, by reason", title_justify="left")
+    for (stage, kind, reason), number in sorted(reasons.items()):
+        table.add_row(stage, kind, reason, str(number))
+    console.print(table)
+    items = Table(
+        "item", "class", "reason", "attempts", "the tool's own words", title="Dropped items", title_justify="left"
+    )
+    for item, failure in sorted(failures.items())[:_SHOWN_FAILURES]:
+        items.add_row(
+            escape(item[-60:]), failure.kind, failure.reason, str(failure.attempts), escape(failure.words[:200])
+        )
+    console.print(items)
+    if len(failures) > _SHOWN_FAILURES:
+        console.print(f"... and {len(failures) - _SHOWN_FAILURES} more, in the report")
+
+
+def _show_scores(root: Root, version: Version, console: Console) -> None:
+    rows = scores_of(root, version)
+    if not rows:
+        return
+    table = Table(
+        "benchmark", "metric", "features", "value", "95 % interval", "chance", "n", title="Scores", title_justify="left"
+    )
+    for row in rows:
+        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
+        name = (row["benchmark"], row["metric"], row["features"])
+        table.add_row(
+            *name, f"{row['value']:.3f}", interval, chance, f"{row['num_items']} in {row['num_videos']} videos"
+        )
+    console.print(table)
+
+
+def _show_report(root: Root, version: Version, console: Console, seconds: float | None) -> None:
+    place = report_place(root, version)
+    if place:
+        told = f" after {seconds:.0f} s" if seconds is not None else ""
+        console.print(f"Report{told}: {place}", soft_wrap=True)

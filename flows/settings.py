@@ -1,0 +1,26 @@
+"""Prefect's settings, made before Prefect is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+_DEFAULTS = {
+    # A fresh Prefect home migrates its database at the first start: 21-28 s on two cores, and the limit is 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Storage decides what is done, so Prefect keeps no results; what it does write is JSON, never a pickle.
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,storage",
+}
+LOGGERS = ("flows", "tasks", "storage")
+
+
+def apply() -> None:
+    """Set what the environment does not set already, and let our loggers through to Prefect."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)  # Prefect forwards only what the logger itself lets pass

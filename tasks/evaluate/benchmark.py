@@ -1,0 +1,92 @@
+"""Run one benchmark and commit its scores: the entry of the evaluate stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol, cast
+
+from storage.keys import KeyDocument
+from storage.manifests import Manifest, commit, require_manifest
+from storage.root import Root
+from storage.tables import table_bytes
+from tasks.evaluate import BENCHMARKS
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.context import Context, Result
+from tasks.evaluate.features import resolve_device
+from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
+from tasks.evaluate.scores import Score
+from tasks.records import SCORE_SCHEMA, Progress, no_progress
+from tasks.variants import load_variant
+
+_log = logging.getLogger(__name__)
+
+
+class Benchmark(Protocol):
+    """The module of a benchmark."""
+
+    def run(self, context: Context) -> Result: ...
+
+
+def run_benchmark(
+    root: Root,
+    name: str,
+    train: str,
+    triplets: str,
+    labels: str,
+    config: EvaluateConfig,
+    seed: int,
+    document: KeyDocument,
+    device: str = "auto",
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Score a training run (key) on the held-out videos of a triplet index (key) and commit the unit.
+
+    Files: `scores.parquet` (SCORE_SCHEMA) and `neighbours.parquet` (NEIGHBOUR_SCHEMA), the pictures of the
+    report. Raises ValueError for an unknown benchmark or labels that cannot be read, RootError where an
+    upstream unit is missing or damaged.
+    """
+    started = time.monotonic()
+    benchmark = cast(Benchmark, load_variant(BENCHMARKS, name, "benchmark"))
+    context = Context(
+        root=root,
+        train=require_manifest(root, "train", train),
+        triplets=require_manifest(root, "shard", triplets),
+        labels=labels,
+        config=config,
+        seed=seed,
+        device=resolve_device(device),
+        progress=progress,
+    )
+    result = benchmark.run(context)
+    seconds = time.monotonic() - started
+    manifest = commit(
+        root,
+        document,
+        {
+            "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
+            "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
+        },
+        counts=result.counts,
+        facts=result.facts,
+        seconds=seconds,
+        device=str(context.device),
+    )
+    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), seconds)
+    return manifest
+
+
+def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
+    return [asdict(record) for record in records]
+
+
+def _headline(scores: Sequence[Score]) -> str:
+    if not scores:
+        return "no scores"
+    metric = scores[0].metric
+    known = [
+        f"{score.features} {score.value:.3f}" for score in scores if score.metric == metric and score.value is not None
+    ]
+    return f"{metric} {', '.join(known)}" if known else f"{metric}: {scores[0].note}"

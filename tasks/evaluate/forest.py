@@ -1,0 +1,131 @@
+"""Scores as the report shows them: one forest plot a metric, and a verdict in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tasks.evaluate.scores import FEATURES, Score
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One line of a forest plot; positions are in percent of the axis, None where there is no interval."""
+
+    features: str
+    value: str
+    interval: str
+    at: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference in points, and what its interval allows to say: better, worse or undecided."""
+
+    against: str
+    points: str
+    interval: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """One metric's plot. `ticks` are (position in percent, label); `chance_at` is None where guessing has no score."""
+
+    benchmark: str
+    metric: str
+    marks: list[Mark]
+    differences: list[Difference]
+    ticks: list[tuple[float, str]]
+    chance: str
+    chance_at: float | None
+    note: str
+    size: str
+
+
+def forests(scores: Sequence[Score]) -> list[Forest]:
+    """A forest plot for each metric of the scores, in their order. Metrics are shares, 0 to 1."""
+    order = list(dict.fromkeys((score.benchmark, score.metric) for score in scores))
+    return [
+        _forest([score for score in scores if (score.benchmark, score.metric) == (benchmark, metric)])
+        for benchmark, metric in order
+    ]
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one decimal; a dash for None."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _forest(scores: Sequence[Score]) -> Forest:
+    plain = {score.features: score for score in scores if score.features in FEATURES}
+    first = scores[0]
+    known = [score for score in plain.values() if score.value is not None]
+    chance = first.chance
+    bounds = [bound for score in known for bound in (score.value, score.low, score.high) if bound is not None]
+    start, end, step = _axis(bounds + ([chance] if chance is not None else []))
+
+    def at(value: float) -> float:
+        return round(100 * (value - start) / (end - start), 2)
+
+    marks = [
+        Mark(
+            score.features,
+            percent(score.value),
+            _interval(score, lambda bound: f"{100 * bound:.1f}"),
+            at(score.value),
+            None if score.low is None else at(score.low),
+            None if score.high is None else at(score.high),
+        )
+        for score in known
+        if score.value is not None
+    ]
+    num_ticks = round((end - start) / step)
+    return Forest(
+        first.benchmark,
+        first.metric,
+        marks,
+        [_difference(score) for score in scores if score.features not in FEATURES and score.value is not None],
+        [(at(start + step * i), f"{100 * (start + step * i):g}") for i in range(num_ticks + 1)],
+        percent(chance),
+        None if chance is None else at(chance),
+        first.note,
+        f"{first.num_items} items, {first.num_videos} held-out videos",
+    )
+
+
+def _difference(score: Score) -> Difference:
+    assert score.value is not None, "only measured differences are shown"
+    if score.low is None or score.high is None:
+        verdict = "undecided"
+    elif score.low > 0:
+        verdict = "better"
+    elif score.high < 0:
+        verdict = "worse"
+    else:
+        verdict = "undecided"
+    return Difference(score.features.split(" - ")[1], points(score.value), _interval(score, points), verdict)
+
+
+def _interval(score: Score, show: Callable[[float], str]) -> str:
+    if score.low is None or score.high is None:
+        return "no interval"
+    return f"{show(score.low)} to {show(score.high)}"
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float, float]:
+    """Start, end and tick step of an axis that holds the values with room around them, within 0 to 1."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = max(0.02, 0.06 * (high - low))
+    low, high = max(0.0, low - room), min(1.0, high + room)
+    step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if (high - low) / each <= 5.01 or each == 0.25)
+    start, end = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return start, max(end, start + step), step

@@ -1,0 +1,94 @@
+"""Keys of benchmark units and of the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from storage.fingerprint import fingerprint
+from storage.keys import JSON, KeyDocument, digest_json, library_versions
+from storage.root import hash_file
+from tasks.configuration import key_parameters
+from tasks.evaluate import BENCHMARKS
+from tasks.evaluate.config import EvaluateConfig
+from tasks.variants import variant_module
+
+SCHEMA = 1
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+NEEDS_LABELS = frozenset({"classification"})
+_SHARED = frozenset({"bootstrap_samples"})
+_FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
+_LIBRARIES = {"classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn")}
+
+
+def key_document(
+    name: str, config: EvaluateConfig, seed: int, train: str, triplets: str, labels_digest: str = ""
+) -> KeyDocument:
+    """The key document of one benchmark on one training run (key) and one triplet index (key).
+
+    Only the parameters that this benchmark reads enter: the shared ones and those that carry its name.
+    `labels_digest` (of `labels_digest`) enters where the benchmark reads labels. Raises ValueError for an
+    unknown benchmark, or for missing labels.
+    """
+    module = variant_module(BENCHMARKS, name, "benchmark")
+    parameters = {
+        field: value
+        for field, value in key_parameters(config).items()
+        if field in _SHARED or field.startswith(f"{name}_")
+    }
+    inputs: dict[str, JSON] = {"train": train, "triplets": triplets}
+    if name in NEEDS_LABELS:
+        if not labels_digest:
+            raise ValueError(f"evaluate.labels: empty; {name} needs a Parquet file of labelled boxes")
+        inputs["labels"] = labels_digest
+    return KeyDocument(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=seed,
+        parameters=parameters,
+        variant={"benchmark": name},
+        code=fingerprint("tasks.evaluate.benchmark:run_benchmark", module),
+        libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
+        inputs=inputs,
+    )
+
+
+def report_document(
+    seed: int,
+    train: str,
+    triplets: str,
+    benchmarks: Mapping[str, str],
+    tracks: Sequence[str],
+    outcomes: str = "",
+) -> KeyDocument:
+    """The key document of the report over finished units (keys).
+
+    `outcomes` is a digest of what else the page shows: the outcomes of sources and videos, failures included.
+    """
+    return KeyDocument(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=seed,
+        variant={"output": "report", "template": hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()},
+        code=fingerprint("tasks.evaluate.report:write_report"),
+        libraries=library_versions("av", "jinja2", "matplotlib", "opencv-contrib-python-headless"),
+        inputs={
+            "train": train,
+            "triplets": triplets,
+            "benchmarks": dict(benchmarks),
+            "tracks": digest_json(sorted(tracks)),
+            "outcomes": outcomes,
+        },
+    )
+
+
+def labels_digest(path: str) -> str:
+    """SHA-256 (hex) of the labels file; raises ValueError, one line, where it is missing."""
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(
+            f"evaluate.labels: {path!r} does not exist; name a Parquet file of labelled boxes, "
+            "or leave it empty to run without classification"
+        )
+    return hash_file(file)[0]

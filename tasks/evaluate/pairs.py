@@ -1,0 +1,105 @@
+"""Pairs of a triplet index: their rows, and their patches read from the shards."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import cv2
+import numpy as np
+
+from storage.manifests import Manifest, require_manifest
+from storage.root import Root
+from storage.shards import ShardReader
+from storage.tables import read_table
+from tasks.evaluate.pictures import Picture, decode_jpeg
+
+Member = Literal["anchor", "positive"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of the triplet index; `negative_shard` is empty where no other video could give one."""
+
+    split: str
+    shard: str
+    row: int
+    sample: str
+    video: str
+    group: str
+    negative_shard: str
+    negative_row: int
+    negative_video: str
+
+
+def read_pairs(root: Root, triplets: Manifest, split: str = "") -> list[Pair]:
+    """The pairs of a triplet unit, in its order; of one split where it is named."""
+    columns = list(Pair.__dataclass_fields__)
+    rows = read_table(root, triplets.files["triplets.parquet"], columns).to_pylist()
+    return [Pair(**row) for row in rows if not split or row["split"] == split]
+
+
+class PatchReader:
+    """Reads patches by shard and row; shards are opened when first needed. Use as a context manager."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._folder = tempfile.TemporaryDirectory(prefix="tritrack-evaluate-")
+        self._shards: dict[str, _Shard] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shard in self._shards.values():
+            shard.reader.close()
+        self._folder.cleanup()
+
+    def jpeg(self, shard: str, row: int, member: Member) -> bytes:
+        """The stored crop, margin included, as JPEG. Raises RootError where the shard is missing or damaged."""
+        opened = self._open(shard)
+        offset, size = opened.places[member][row]
+        return opened.reader.read(offset, size)
+
+    def patch(self, shard: str, row: int, member: Member, side_px: int) -> Picture:
+        """The patch as training means it, the crop without its margin: (side_px, side_px, 3) uint8 RGB."""
+        image = decode_jpeg(self.jpeg(shard, row, member))
+        kept = max(1, round(image.shape[0] / self._open(shard).margin))
+        start = (image.shape[0] - kept) // 2
+        middle = image[start : start + kept, start : start + kept]
+        interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(middle, (side_px, side_px), interpolation=interpolation), np.uint8)
+
+    def _open(self, key: str) -> _Shard:
+        if key not in self._shards:
+            manifest = require_manifest(self._root, "shard", key)
+            index = read_table(self._root, manifest.files["index.parquet"])
+            places = {
+                member: list(
+                    zip(index[f"{member}_offset"].to_pylist(), index[f"{member}_size"].to_pylist(), strict=True)
+                )
+                for member in ("anchor", "positive")
+            }
+            reader = ShardReader(self._root, manifest.files["pairs.tar"], Path(self._folder.name))
+            self._shards[key] = _Shard(reader, places, _margin(manifest))
+        return self._shards[key]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    reader: ShardReader
+    places: dict[str, list[tuple[int, int]]]  # (offset, size) by row
+    margin: float
+
+
+def _margin(manifest: Manifest) -> float:
+    """How much wider than the patch the stored crops are: a parameter of the shard unit."""
+    parameters = manifest.document.get("parameters")
+    margin = parameters.get("margin", 1.0) if isinstance(parameters, dict) else 1.0
+    assert isinstance(margin, int | float), "a shard's margin is a number"
+    return float(margin)

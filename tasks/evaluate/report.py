@@ -1,0 +1,243 @@
+"""The report: one self-contained HTML page, from stored units alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from storage.keys import KeyDocument, library_versions
+from storage.manifests import Manifest, commit, require_manifest
+from storage.root import Root
+from storage.tables import read_table
+from storage.versions import Failure
+from tasks.evaluate.curves import training_curves
+from tasks.evaluate.forest import forests, percent, points
+from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures, triplet_pictures
+from tasks.evaluate.pairs import Pair, read_pairs
+from tasks.evaluate.scores import FEATURES, Score
+from tasks.records import Progress, no_progress
+
+_log = logging.getLogger(__name__)
+
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_COUNTED_UNITS = 500  # track manifests that are read for the counts; more would cost a request each
+_LISTED = 200  # rows of a table on the page
+_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy", "yt-dlp")
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a chart: its words, its length in percent of the longest, and its count."""
+
+    label: str
+    count: int
+    length: float
+
+
+@dataclass(frozen=True)
+class FailedItem:
+    """A failed source or video, its words cleaned for display; `words` is untrusted text."""
+
+    item: str
+    stage: str
+    kind: str
+    reason: str
+    attempts: int
+    words: str
+
+
+def write_report(
+    root: Root,
+    name: str,
+    train: str,
+    triplets: str,
+    benchmarks: Mapping[str, str],
+    tracks: Sequence[str],
+    failures: Sequence[tuple[str, Failure]],
+    document: KeyDocument,
+    device: str = "auto",
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Write and commit `report.html` of a data set (`name`) from its units (keys).
+
+    `benchmarks` maps names to units, `tracks` lists track units, `failures` what failed, by source or video.
+    The page asks for nothing outside itself, runs no script, and holds untrusted text only escaped. Equal
+    units give equal bytes. `device` is taken as from every unit of the stage, and not used.
+    """
+    started = time.monotonic()
+    page = _page(root, name, train, triplets, benchmarks, tracks, failures, document, progress)
+    html = render(page).encode()
+    seconds = time.monotonic() - started
+    manifest = commit(
+        root, document, {"report.html": html}, counts={"bytes": len(html)}, facts={"name": name}, seconds=seconds
+    )
+    _log.info("report of %s: %d kB in %.1f s", name, len(html) // 1000, seconds)
+    return manifest
+
+
+def render(page: Mapping[str, Any]) -> str:
+    """The template filled in; everything but our own SVG is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "grouped": _grouped, "clean": clean_words}
+    return environment.get_template(_TEMPLATE.name).render(page)
+
+
+def clean_words(text: str) -> str:
+    """Text from outside without terminal colours, control characters and direction overrides; line breaks stay."""
+    text = _ANSI.sub("", text)
+    return "".join(
+        character for character in text if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf"}
+    )
+
+
+def _page(
+    root: Root,
+    name: str,
+    train: str,
+    triplets: str,
+    benchmarks: Mapping[str, str],
+    tracks: Sequence[str],
+    failures: Sequence[tuple[str, Failure]],
+    document: KeyDocument,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Everything that the template shows, by name."""
+    trained, indexed = require_manifest(root, "train", train), require_manifest(root, "shard", triplets)
+    measured = {benchmark: require_manifest(root, "evaluate", key) for benchmark, key in benchmarks.items()}
+    scores = [score for unit in measured.values() for score in _scores(root, unit)]
+    progress(1, 5, "counts")
+    units = [require_manifest(root, "track", key) for key in tracks[:_COUNTED_UNITS]]
+    counts: Counter[str] = Counter()
+    for unit in units:
+        counts.update(unit.counts)
+    progress(2, 5, "tracks")
+    pairs = read_pairs(root, indexed)
+    drawn = track_pictures(root, units, document.seed)
+    progress(3, 5, "triplets and neighbours")
+    shown = triplet_pictures(root, pairs, document.seed)
+    neighbours: dict[str, list[QueryPicture]] = {
+        benchmark: queries for benchmark, unit in measured.items() if (queries := query_pictures(root, unit))
+    }
+    progress(4, 5, "page")
+    plots = forests(scores)
+    return {
+        "name": name,
+        "features": FEATURES,
+        "forests": plots,
+        "headlines": [plot for place, plot in enumerate(plots) if plot.benchmark not in _before(plots, place)],
+        "scores": scores,
+        "funnel": _funnel(counts, pairs, trained),
+        "rejections": _bars({key: count for key, count in counts.items() if key.startswith("rejected_")}),
+        "counted_units": len(units),
+        "num_tracked": len(tracks),
+        "num_videos": {
+            split: len({pair.video for pair in pairs if pair.split == split}) for split in ("train", "held_out")
+        },
+        "tracks": drawn,
+        "triplets": shown,
+        "neighbours": neighbours,
+        "curves": training_curves(read_table(root, trained.files["metrics.parquet"])),
+        "failures": _failed(failures)[:_LISTED],
+        "num_failures": len(failures),
+        "failed_by": _bars(Counter(f"{failure.stage}: {failure.reason}" for _, failure in failures)),
+        "duplicates": _duplicates(pairs)[:_LISTED],
+        "documents": _documents(trained, indexed, measured, units, document),
+        "libraries": library_versions(*_LIBRARIES),
+        "seed": document.seed,
+        "trained": trained,
+    }
+
+
+def _before(plots: Sequence[Any], place: int) -> set[str]:
+    return {plot.benchmark for plot in plots[:place]}
+
+
+def _scores(root: Root, unit: Manifest) -> list[Score]:
+    return [Score(**row) for row in read_table(root, unit.files["scores.parquet"]).to_pylist()]
+
+
+def _funnel(counts: Counter[str], pairs: Sequence[Pair], trained: Manifest) -> list[tuple[str, int]]:
+    """What became of what, in the order of the data flow; counts that no unit gives are left out."""
+    held_out = sum(pair.split == "held_out" for pair in pairs)
+    steps = [
+        ("frames decoded", counts["frames"]),
+        ("frames tried as a start", counts["starts"]),
+        ("tracks kept", counts["tracks"]),
+        ("pairs to train on", len(pairs) - held_out),
+        ("pairs held out", held_out),
+        ("training steps", trained.counts.get("steps", 0)),
+    ]
+    return [(label, count) for label, count in steps if count]
+
+
+def _bars(counts: Mapping[str, int]) -> list[Bar]:
+    """Counts above 0 as bars, the longest first."""
+    kept = sorted(((count, key) for key, count in counts.items() if count), key=lambda entry: (-entry[0], entry[1]))
+    most = kept[0][0] if kept else 1
+    return [
+        Bar(key.removeprefix("rejected_").replace("_", " "), count, round(100 * count / most, 1)) for count, key in kept
+    ]
+
+
+def _failed(failures: Sequence[tuple[str, Failure]]) -> list[FailedItem]:
+    return [
+        FailedItem(
+            clean_words(item),
+            failure.stage,
+            failure.kind,
+            failure.reason,
+            failure.attempts,
+            clean_words(failure.words).strip(),
+        )
+        for item, failure in failures
+    ]
+
+
+def _duplicates(pairs: Sequence[Pair]) -> list[tuple[str, list[str]]]:
+    """Groups of near-duplicate videos, as (split, videos)."""
+    groups: dict[str, set[str]] = {}
+    split_of: dict[str, str] = {}
+    for pair in pairs:
+        groups.setdefault(pair.group, set()).add(pair.video)
+        split_of[pair.group] = pair.split.replace("_", "-")
+    return [(split_of[group], sorted(videos)) for group, videos in sorted(groups.items()) if len(videos) > 1]
+
+
+def _documents(
+    trained: Manifest,
+    indexed: Manifest,
+    measured: Mapping[str, Manifest],
+    units: Sequence[Manifest],
+    document: KeyDocument,
+) -> list[tuple[str, str, str]]:
+    """(title, key, JSON) of each unit's key document; of the track units one stands for all."""
+    entries = [("track, the first unit", units[0].key, units[0].document)] if units else []
+    entries += [
+        ("shard, the triplet index", indexed.key, indexed.document),
+        ("train", trained.key, trained.document),
+        *((f"evaluate, {name}", unit.key, unit.document) for name, unit in measured.items()),
+        ("evaluate, this report", document.key, document.to_json()),
+    ]
+    return [(title, key, json.dumps(record, indent=2, ensure_ascii=False)) for title, key, record in entries]
+
+
+def _grouped(count: int) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{count:,}".replace(",", "\u2009")

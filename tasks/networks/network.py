@@ -1,0 +1,31 @@
+"""What every network offers: one interface for training and for the probes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    """A patch encoder; B images of any size from 32 px on, as `tasks.networks.images.to_tensor` gives them.
+
+    `feature_width` is F of `backbone`; `bias_rate` multiplies the learning rate of biases.
+    """
+
+    feature_width: int
+    bias_rate: float = 1.0
+
+    def backbone(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float32 -> (B, F) float32: pooled features of the last convolution, for probes."""
+        raise NotImplementedError
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float32 -> (B, E) float32: embeddings of unit length."""
+        raise NotImplementedError
+
+
+def unit_length(embeddings: torch.Tensor) -> torch.Tensor:
+    """x / (||x|| + 1e-6) over the last axis, as in the authors' norm_layer.cpp."""
+    # At exactly 0 the norm's gradient is undefined; torch gives 0 there, and the sum stays finite.
+    length: torch.Tensor = embeddings.norm(dim=-1, keepdim=True)
+    return embeddings / (length + 1e-6)

@@ -1,0 +1,48 @@
+"""A small convolutional network for CPUs, for inputs of 64 to 96 px."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tasks.networks.network import Network, unit_length
+
+_WIDTHS = (24, 48, 96, 192)
+_GROUPS = 8
+
+
+class Small(Network):
+    """Four convolutions of stride 2 with GroupNorm (BatchNorm cannot be synchronised between CPU ranks).
+
+    A 64 px input ends as a 4 x 4 map. The embedding is a two-layer head over its mean, so that the
+    features before it keep what the objective would make them forget.
+    """
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for index, width in enumerate(_WIDTHS):
+            size = 5 if index == 0 else 3
+            convolution = nn.Conv2d(before, width, size, stride=2, padding=size // 2, bias=False)
+            layers += [convolution, nn.GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
+            before = width
+        self.convolutions = nn.Sequential(*layers)
+        self.feature_width = before
+        self.head = nn.Sequential(nn.Linear(before, before), nn.ReLU(inplace=True), nn.Linear(before, embedding))
+
+    def backbone(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.convolutions(images)
+        return features.mean(dim=(2, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return unit_length(self.head(self.backbone(images)))
+
+
+def build(embedding: int) -> Network:
+    """The network with He initialisation of its convolutions, drawn from torch's current generator."""
+    network = Small(embedding)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network

@@ -1,0 +1,72 @@
+"""Near-duplicate groups, and the split of videos into train and held-out, both by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from storage.versions import Split, VideoEntry
+from tasks.shard.config import ShardConfig
+
+
+def split_videos(videos: Mapping[str, VideoEntry], config: ShardConfig, seed: int) -> dict[str, VideoEntry]:
+    """Give each tracked video a group and a split; what is assigned already never moves.
+
+    Near-duplicates share a group, and a group has one split, so that no copy of a held-out video is
+    trained on. A group's split is a hash of (seed, group) against `held_out_share`. In small sets new groups
+    near the threshold cross over: training needs two groups for its negatives, evaluation one.
+    """
+    grouped = _group(videos, config.near_duplicate_bits)
+    splits: dict[str, Split] = {}
+    for entry in grouped.values():
+        if entry.split is not None:
+            splits[entry.group] = entry.split
+    fresh = sorted({entry.group for entry in grouped.values()} - set(splits), key=lambda group: _uniform(seed, group))
+    for group in fresh:
+        splits[group] = "held_out" if _uniform(seed, group) < config.held_out_share else "train"
+    _balance(splits, fresh, config.held_out_share > 0)
+    return {video: replace(entry, split=splits[entry.group]) for video, entry in grouped.items()}
+
+
+def alike(first: Sequence[str], second: Sequence[str], bits: int) -> bool:
+    """Whether two signatures (64-bit frame hashes, hex) are of one video.
+
+    True where at least half of the frames of each have a frame in the other that differs in at most `bits`.
+    """
+    if not first or not second:
+        return False
+    distances = [[(int(a, 16) ^ int(b, 16)).bit_count() for b in second] for a in first]
+    rows = sum(min(row) <= bits for row in distances)
+    columns = sum(min(column) <= bits for column in zip(*distances, strict=True))
+    return 2 * rows >= len(first) and 2 * columns >= len(second)
+
+
+def _balance(splits: dict[str, Split], fresh: Sequence[str], hold_out: bool) -> None:
+    """Move new groups (in order of their hash) until two are trained on and, of three or more, one is held out."""
+
+    def count(split: Split) -> int:
+        return list(splits.values()).count(split)
+
+    for group in reversed(fresh):
+        if count("train") < 2 and splits[group] == "held_out":
+            splits[group] = "train"
+    for group in fresh:
+        if hold_out and count("held_out") < 1 and count("train") > 2:
+            splits[group] = "held_out"
+
+
+def _group(videos: Mapping[str, VideoEntry], bits: int) -> dict[str, VideoEntry]:
+    """Videos in order of digest; a new one joins the first group that holds a near-duplicate, or founds its own."""
+    placed = {video: entry for video, entry in videos.items() if entry.group}
+    for video in sorted(set(videos) - set(placed)):
+        entry = videos[video]
+        twins = (other.group for _, other in sorted(placed.items()) if alike(entry.signature, other.signature, bits))
+        placed[video] = replace(entry, group=next(twins, video))
+    return placed
+
+
+def _uniform(seed: int, group: str) -> float:
+    """A number in [0, 1) that only the seed and the group's content decide."""
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,0 +1,72 @@
+"""Embeddings gathered over ranks, gradients summed over ranks.
+
+Every rank computes the loss of the whole global batch from the gathered embeddings, and sends back only
+what belongs to its own images. Parameter gradients therefore *add up* over ranks to those of one process
+with the whole batch: they are summed, never averaged, and no factor of the number of ranks appears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed
+from torch.autograd.function import once_differentiable
+
+from tasks.train.order import rank_slice
+
+
+def gather_pairs(local: torch.Tensor, batch_pairs: int) -> torch.Tensor:
+    """Each rank's (2b, E), anchors then positives -> (2B, E) of the global batch, in the same order everywhere."""
+    if torch.distributed.get_world_size() == 1:
+        return local
+    gathered: torch.Tensor = _GatherPairs.apply(local, batch_pairs)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def sum_gradients(parameters: Iterable[torch.nn.Parameter], stop: bool) -> bool:
+    """Sum the gradients over ranks, in place; True where any rank asks to `stop`, so that all stop at one step."""
+    if torch.distributed.get_world_size() == 1:
+        return stop
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [gradients[0].new_tensor([float(stop)])])
+    torch.distributed.all_reduce(flat)
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+    return bool(flat[-1] > 0)
+
+
+def broadcast_bytes(data: bytes, device: torch.device) -> bytes:
+    """Rank 0's bytes on every rank."""
+    length = torch.tensor([len(data)], dtype=torch.int64, device=device)
+    torch.distributed.broadcast(length, src=0)
+    block = torch.zeros(int(length), dtype=torch.uint8, device=device)
+    if torch.distributed.get_rank() == 0 and data:
+        block.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    torch.distributed.broadcast(block, src=0)
+    return block.cpu().numpy().tobytes()
+
+
+class _GatherPairs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: torch.Tensor, batch_pairs: int) -> torch.Tensor:
+        rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        own = rank_slice(batch_pairs, rank, ranks)
+        ctx.own, ctx.batch_pairs = own, batch_pairs
+        most = -(-batch_pairs // ranks)  # gloo gathers equal shapes only, so the shorter parts are padded
+        padded = local.new_zeros(2, most, local.shape[1])
+        padded[:, : own.stop - own.start] = local.detach().view(2, -1, local.shape[1])
+        parts = [torch.empty_like(padded) for _ in range(ranks)]
+        torch.distributed.all_gather(parts, padded)
+        sizes = [rank_slice(batch_pairs, other, ranks) for other in range(ranks)]
+        whole = torch.cat([part[:, : size.stop - size.start] for part, size in zip(parts, sizes, strict=True)], dim=1)
+        return whole.reshape(2 * batch_pairs, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        anchors, positives = gradient.view(2, ctx.batch_pairs, -1)[:, ctx.own]
+        return torch.cat([anchors, positives]), None

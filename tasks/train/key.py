@@ -1,0 +1,32 @@
+"""The key of a train unit."""
+
+from __future__ import annotations
+
+from storage.fingerprint import fingerprint
+from storage.keys import KeyDocument, library_versions
+from tasks.configuration import key_parameters
+from tasks.networks import NETWORKS
+from tasks.train.config import TrainConfig
+from tasks.train.objectives import OBJECTIVES
+from tasks.variants import variant_module
+
+SCHEMA = 1
+
+
+def key_document(config: TrainConfig, seed: int, triplets: str) -> KeyDocument:
+    """What a trained network depends on; `triplets` is the key of the triplet index unit.
+
+    Raises ValueError for an unknown network or objective.
+    """
+    network = variant_module(NETWORKS, config.network, "network")
+    objective = variant_module(OBJECTIVES, config.objective, "objective")
+    return KeyDocument(
+        stage="train",
+        schema=SCHEMA,
+        seed=seed,
+        parameters=key_parameters(config),
+        variant={"network": config.network, "objective": config.objective},
+        code=fingerprint("tasks.train.loop:train", network, objective),
+        libraries=library_versions("torch", "numpy", "opencv-contrib-python-headless"),
+        inputs={"triplets": triplets},
+    )

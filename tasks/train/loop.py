@@ -1,0 +1,190 @@
+"""The training loop of one rank, from the first batch to the commit."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed
+
+from storage.manifests import Manifest, commit
+from storage.root import Root, open_root
+from tasks.networks.building import build_network, num_parameters
+from tasks.networks.images import normalise
+from tasks.networks.network import Network
+from tasks.networks.weights import NetworkSpec, network_files
+from tasks.records import METRIC_SCHEMA
+from tasks.train.augment import change_colours
+from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint, save_checkpoint
+from tasks.train.data import Batch, batch_pairs, iterate_batches
+from tasks.train.distributed import broadcast_bytes, gather_pairs, sum_gradients
+from tasks.train.job import Job
+from tasks.train.metrics import Metrics
+from tasks.train.monitor import Monitor
+from tasks.train.objectives import OBJECTIVES
+from tasks.train.objectives.outcome import Outcome
+from tasks.train.pairs import PairTable, load_pairs
+from tasks.train.randomness import STEP, hashed
+from tasks.train.schedule import learning_rate, make_optimiser, momentum_tensors, restore_momentum, set_learning_rate
+from tasks.variants import load_variant
+
+logger = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Asked to leave by SIGTERM; the checkpoint of the last whole step is written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a rank holds while it trains; `start` is the state that it goes on from, `begun` the clock then."""
+
+    job: Job
+    device: torch.device
+    root: Root
+    table: PairTable
+    network: Network
+    optimiser: torch.optim.SGD
+    start: Checkpoint
+    monitor: Monitor
+    metrics: Metrics
+    begun: float
+
+    @property
+    def seconds(self) -> float:
+        """Of training, over all attempts."""
+        return self.start.seconds + time.monotonic() - self.begun
+
+
+def train(job: Job, device: torch.device) -> Manifest | None:
+    """Train to the last step and commit; the process group must be open. Returns rank 0's manifest.
+
+    Raises Dropped for data that cannot be trained on and for a run gone wrong, Stopped after SIGTERM,
+    ValueError where there are more ranks than pairs in a batch.
+    """
+    root = open_root(job.root)
+    table = load_pairs(root, job.triplets, Path(job.cache))
+    ranks = torch.distributed.get_world_size()
+    if batch_pairs(job.config, table) < ranks:
+        raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")
+    network = build_network(job.config.network, job.config.embedding, job.document.seed)
+    network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimiser = make_optimiser(network, job.config)
+    start = _find_start(root, job, device)
+    if start.step:
+        logger.info("resumed after step %d of %d", start.step, job.config.steps)
+        network.load_state_dict(start.network)
+        restore_momentum(network, optimiser, start.momentum)
+    monitor, metrics = Monitor(job.config, start.collapsed_steps), Metrics(job.config, start.metrics)
+    run = Run(job, device, root, table, network, optimiser, start, monitor, metrics, time.monotonic())
+    take_steps(run)
+    table.close()
+    return commit_run(run) if torch.distributed.get_rank() == 0 else None
+
+
+def take_steps(run: Run) -> None:
+    """Every step from the start's to the last one, with checkpoints between."""
+    config, seed, start = run.job.config, run.job.document.seed, run.start
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    stop_asked = _listen_for_sigterm()
+    batches = iterate_batches(
+        run.table, config, seed, cursor=start.cursor, steps=config.steps - start.step, rank=rank, ranks=ranks
+    )
+    for step, batch in enumerate(batches, start=start.step):  # `step` steps are done
+        torch.manual_seed(int(hashed(STEP, seed, step, rank)[0]))  # for networks that draw, such as dropout
+        outcome = forward(run, batch, step)
+        run.optimiser.zero_grad()
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        stop = sum_gradients(run.network.parameters(), stop_asked())
+        rate = learning_rate(config, step)
+        set_learning_rate(run.optimiser, rate)
+        run.optimiser.step()
+
+        done, loss = step + 1, float(outcome.loss.detach())
+        run.monitor.check(done, loss, float(outcome.mean_cosine))
+        run.metrics.add(done, batch.epoch, outcome, rate)
+        if rank == 0:
+            run.metrics.tell_progress(done, batch.epoch, loss)
+        if done < config.steps and (stop or done % config.checkpoint_every_steps == 0):
+            save(run, done)
+            if stop:
+                raise Stopped(f"stopped after step {done} of {config.steps}")
+
+
+def forward(run: Run, batch: Batch, step: int) -> Outcome:
+    """The outcome of the whole global batch, from this rank's images and the other ranks' embeddings."""
+    pixels = torch.from_numpy(batch.images).to(run.device).permute(0, 3, 1, 2).float()
+    images = normalise(change_colours(pixels, batch.draws, run.job.config.augment))
+    embeddings = run.network(images.contiguous(memory_format=torch.channels_last))
+    objective = load_variant(OBJECTIVES, run.job.config.objective, "objective")
+    groups = torch.from_numpy(batch.groups).to(run.device)
+    gathered = gather_pairs(embeddings, len(groups))
+    outcome: Outcome = objective.compute_loss(gathered, groups, run.job.config, run.job.document.seed, step)
+    return outcome
+
+
+def save(run: Run, step: int) -> None:
+    """Write the state after `step` steps; rank 0 alone."""
+    if torch.distributed.get_rank() == 0:
+        checkpoint = Checkpoint(
+            step=step,
+            cursor=step * batch_pairs(run.job.config, run.table),
+            key=run.job.document.key,
+            seconds=run.seconds,
+            collapsed_steps=run.monitor.collapsed_steps,
+            network=run.network.state_dict(),
+            momentum=momentum_tensors(run.network, run.optimiser),
+            metrics=run.metrics.tensor(),
+        )
+        logger.info("checkpoint of step %d at %s", step, save_checkpoint(run.root, run.job.attempt, checkpoint))
+
+
+def commit_run(run: Run) -> Manifest:
+    """Commit the unit. Rank 0 does it, since it holds the weights: the parent needs no torch for it."""
+    config, document = run.job.config, run.job.document
+    spec = NetworkSpec(config.network, config.embedding, config.input_px, document.seed)
+    steps, size = config.steps - run.start.step, batch_pairs(config, run.table)
+    images_per_second = 2 * size * steps / (time.monotonic() - run.begun)
+    facts = {
+        "network": config.network,
+        "parameters": num_parameters(run.network),
+        "final_loss": run.metrics.final_loss(),
+        "images_per_second": round(images_per_second, 1),
+    }
+    logger.info("trained %d steps, %.0f images/s, final loss %.4f", steps, images_per_second, run.metrics.final_loss())
+    return commit(
+        run.root,
+        document,
+        {**network_files(run.network, spec), "metrics.parquet": run.metrics.table()},
+        counts={"steps": config.steps, "pairs": len(run.table)},
+        facts=facts,
+        seconds=run.seconds,
+        device=str(run.device),
+    )
+
+
+def _find_start(root: Root, job: Job, device: torch.device) -> Checkpoint:
+    """The newest checkpoint that rank 0 finds, on every rank; step 0 where there is none."""
+    key = job.document.key
+    found = find_checkpoint(root, key) if torch.distributed.get_rank() == 0 else None
+    if torch.distributed.get_world_size() > 1:
+        data = broadcast_bytes(checkpoint_bytes(found) if found else b"", device)
+        found = parse_checkpoint(data) if data else None
+    return found or Checkpoint(0, 0, key, 0.0, 0, {}, {}, torch.zeros(0, len(METRIC_SCHEMA), dtype=torch.float64))
+
+
+def _listen_for_sigterm() -> Callable[[], bool]:
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGTERM, note)
+    return lambda: asked

@@ -1,0 +1,61 @@
+"""The loss curve: rows that survive a resume, progress on the way, and one table at the end."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from storage.tables import table_bytes
+from tasks.records import METRIC_SCHEMA
+from tasks.train.config import TrainConfig
+from tasks.train.job import tell
+from tasks.train.objectives.outcome import Outcome
+
+_MOST_ROWS = 4000
+_FINAL_ROWS = 50
+_TELL_EVERY_SECONDS = 0.5
+
+
+class Metrics:
+    """Rows in the order of METRIC_SCHEMA, every step of a short run and 4000 at most of a long one."""
+
+    def __init__(self, config: TrainConfig, rows: torch.Tensor) -> None:
+        self._steps = config.steps
+        self._every = max(1, config.steps // _MOST_ROWS)
+        self._rows: list[list[float]] = rows.tolist()
+        self._told = 0.0
+
+    def add(self, step: int, epoch: float, outcome: Outcome, rate: float) -> None:
+        """Keep one step (counted from 1)."""
+        if step % self._every == 0 or step == self._steps:
+            scalars = [
+                outcome.loss,
+                outcome.active_share,
+                outcome.positive_cosine,
+                outcome.negative_cosine,
+                outcome.mean_cosine,
+            ]
+            self._rows.append([step, epoch, *(float(scalar.detach()) for scalar in scalars), rate])
+
+    def tell_progress(self, step: int, epoch: float, loss: float) -> None:
+        """Tell the parent, twice a second at most."""
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY_SECONDS or step == self._steps:
+            self._told = now
+            tell("progress", step=step, steps=self._steps, epoch=round(epoch, 3), loss=round(loss, 6))
+
+    def tensor(self) -> torch.Tensor:
+        """(rows, 8) float64."""
+        return torch.tensor(self._rows, dtype=torch.float64).view(-1, len(METRIC_SCHEMA))
+
+    def table(self) -> bytes:
+        """The rows as Parquet."""
+        names = METRIC_SCHEMA.names
+        rows = [dict(zip(names, [int(row[0]), *row[1:]], strict=True)) for row in self._rows]
+        return table_bytes(rows, METRIC_SCHEMA)
+
+    def final_loss(self) -> float:
+        """The mean loss of the last 50 rows."""
+        losses = [row[2] for row in self._rows[-_FINAL_ROWS:]]
+        return sum(losses) / len(losses)

@@ -1,0 +1,172 @@
+"""Whole runs from the command line: everything, nothing twice, S3, bad input, and kill -9 in every stage."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from flows.plan import all_failures
+from flows.results import report_place
+from storage.root import open_root
+from storage.versions import latest_version
+from tasks.download.loopback import serve_folder
+from tests.flows.conftest import prefect_environment, wait_until
+
+Tritrack = Callable[..., subprocess.CompletedProcess[str]]
+STAGES = ("download", "track", "shard", "train", "evaluate")
+
+
+def _run(clips: Path, root: str, quick: list[str], *more: str) -> list[str]:
+    labels = f"evaluate.labels={str(clips / 'labels.parquet')!r}"
+    return ["run", "--root", root, "--sources", str(clips), *quick, "--set", labels, *more]
+
+
+def _column(output: str, name: str) -> dict[str, int]:
+    """A number column of the first printed table, by stage."""
+    head = next(line for line in output.splitlines() if line.startswith("┃"))
+    place = [cell.strip() for cell in head.strip("┃").split("┃")].index(name)
+    rows = [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in output.splitlines() if line.startswith("│")
+    ]
+    return {row[0]: int(row[place]) for row in rows if row[0] in STAGES}
+
+
+def test_a_run_makes_a_report_and_the_next_does_nothing(
+    tritrack: Tritrack, clips: Path, quick: list[str], tmp_path: Path
+) -> None:
+    command = _run(clips, str(tmp_path / "root"), quick)
+    first = tritrack(*command)
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert min(_column(first.stdout, "committed").values()) >= 1
+    root = open_root(str(tmp_path / "root"))
+    place = report_place(root, latest_version(root, "default"))
+    assert place is not None
+    assert first.stdout.rstrip().endswith(place), "the last line says where the report is"
+    page = Path(place.removeprefix("file://")).read_text()
+    assert "<img" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']https?:""", page), "the page asks nothing of the network"
+
+    second = tritrack(*command, PREFECT_API_URL="http://127.0.0.1:9/api")  # no Prefect is needed, so none is reached
+    assert second.returncode == 0, second.stderr
+    assert "Nothing to do: every unit is cached." in second.stdout
+
+    third = tritrack(*command, "--flow")
+    assert third.returncode == 0, third.stderr
+    assert set(_column(third.stdout, "committed").values()) == {0}
+    assert min(_column(third.stdout, "cached").values()) >= 1
+
+
+def test_the_same_run_on_s3(tritrack: Tritrack, clips: Path, quick: list[str], s3_root_url: Callable[[], str]) -> None:
+    root = s3_root_url()
+    command = _run(clips, root, quick)
+    first = tritrack(*command)
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert min(_column(first.stdout, "committed").values()) >= 1
+    assert f"{root}/evaluate/" in first.stdout.splitlines()[-1]
+    second = tritrack(*command)
+    assert "Nothing to do: every unit is cached." in second.stdout
+
+
+@pytest.fixture
+def rubbish(clips: Path, tmp_path: Path) -> Path:
+    """A folder to serve: a good clip, and everything that is none."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    good = sorted(clips.glob("*.mp4"))[0]
+    shutil.copy(good, folder / "good.mp4")
+    (folder / "page.html").write_text("<html><title>No video</title><body>nothing here</body></html>")
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "torn.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    with wave.open(str(folder / "sound.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(np.zeros(8000, np.int16).tobytes())
+    with av.open(str(folder / "still.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return folder
+
+
+def test_a_bad_list_costs_only_its_bad_lines(
+    tritrack: Tritrack, rubbish: Path, quick: list[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    names = ("good.mp4", "page.html", "empty.mp4", "torn.mp4", "sound.wav", "still.mp4", "missing.mp4")
+    with serve_folder(rubbish) as address:
+        list_file = tmp_path / "list.txt"
+        list_file.write_text("# seven lines, one of them good\n" + "".join(f"{address}/{name}\n" for name in names))
+        allow = ["--set", 'download.allow_hosts=["127.0.0.1"]']
+        command = ["run", "--root", str(root), "--sources", str(list_file), *quick, *allow]
+        done = tritrack(*command)
+        assert done.returncode == 0, done.stderr + done.stdout
+        strict = tritrack(*command, "--set", "download.min_kept_share=0.5")
+    failures = all_failures(latest_version(open_root(str(root)), "default"))
+    by_name = {item.rsplit("/", 1)[1]: failure for item, failure in failures.items()}
+    assert set(by_name) == set(names) - {"good.mp4"}
+    assert {name: failure.kind for name, failure in by_name.items()} == {
+        "page.html": "permanent",
+        "missing.mp4": "permanent",
+        "empty.mp4": "poison",
+        "torn.mp4": "poison",
+        "sound.wav": "poison",
+        "still.mp4": "poison",
+    }
+    for failure in by_name.values():
+        assert failure.reason
+        assert failure.words
+        assert failure.stage in {"download", "track"}
+        assert failure.reason in done.stdout, "the table of reasons is printed"
+    version = latest_version(open_root(str(root)), "default")
+    assert [entry.failure for entry in version.videos.values()].count(None) == 1, "the good clip went through"
+    assert strict.returncode == 1
+    assert "below the floor of 50%" in strict.stderr
+    assert "Traceback" not in strict.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_9_in_a_stage_and_run_again(
+    stage: str, clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
+) -> None:
+    """Killed as soon as the stage's folder appears; nothing of it is left, and the next run ends what it began."""
+    root = tmp_path / "root"
+    slow = ["--set", "train.steps=40", "--set", "execution.workers=1", "--set", "execution.batch_units=2"]
+    command = _run(clips, str(root), quick, *slow)
+    environment = prefect_environment(prefect_home)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *command],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    wait_until(lambda: (root / stage).is_dir() or process.poll() is not None, 240)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert [child.cmdline() for child in alive] == []
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+    time.sleep(0.01)
+    again = tritrack(*command)
+    assert again.returncode == 0, again.stderr + again.stdout
+    after = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+    assert before.items() <= after.items(), "what was committed stays as it was"
+    assert "Nothing to do" in tritrack(*command).stdout

@@ -1,0 +1,159 @@
+"""The Prefect UI in a real browser: start flows from their forms, watch, cancel, and run a failed stage again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from storage.root import open_root
+from storage.versions import latest_version
+from tests.flows.conftest import Server, running, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+_CHROMIUM = Path("/usr/bin/chromium")
+_SHOTS = Path(os.environ.get("TRITRACK_SCREENSHOTS", "/tmp/tritrack-screenshots"))
+_NAMES = ("pipeline", "download", "track", "shard", "train", "evaluate", "refresh")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ui") / "root"
+
+
+@pytest.fixture(scope="module")
+def served(server: Server, clips: Path, quick: list[str], root: Path) -> Iterator[Server]:
+    """`tritrack serve` beside the server."""
+    labels = f"evaluate.labels={str(clips / 'labels.parquet')!r}"
+    options = ["--root", str(root), "--sources", str(clips), *quick, "--set", labels, "--nightly", "0 3 * * *"]
+    command = [sys.executable, "-m", "flows.cli", "serve", *options]
+    with running(command, server.environment, server.home / "serve.log"):
+        wait_until(lambda: len(server.post("deployments/filter", {})) == len(_NAMES), 90)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page(served: Server) -> Iterator[Page]:
+    if not _CHROMIUM.exists():
+        pytest.skip(f"no Chromium at {_CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    _SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=str(_CHROMIUM), args=arguments)
+        opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+        opened.set_default_timeout(30_000)
+        yield opened
+        browser.close()
+
+
+def _newest(server: Server, flow: str) -> str | None:
+    runs = server.post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1})
+    return str(runs[0]["id"]) if runs else None
+
+
+def _start_from_form(page: Page, server: Server, name: str, shot: str) -> str:
+    """Open the deployment, choose Custom run, submit the form as it is filled; returns the flow run's id."""
+    before = _newest(server, name)
+    deployment = server.get(f"deployments/name/{name}/{name}")["id"]
+    page.goto(f"{server.url}/deployments/deployment/{deployment}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").first.click()
+    page.get_by_text("Parameters").first.wait_for()
+    page.screenshot(path=_SHOTS / f"{shot}-form.png")
+    page.get_by_role("button", name="Submit").click()
+    wait_until(lambda: _newest(server, name) != before, 60)
+    run = _newest(server, name)
+    assert run is not None
+    return run
+
+
+def test_the_pipeline_runs_from_its_form(page: Page, served: Server, root: Path) -> None:
+    run = _start_from_form(page, served, "pipeline", "1-pipeline")
+    assert served.wait(run) == "COMPLETED", [log["message"] for log in served.logs(run)]
+    page.goto(f"{served.url}/runs/flow-run/{run}")
+    page.get_by_text("Completed").first.wait_for()
+    page.screenshot(path=_SHOTS / "2-pipeline-run.png")
+    version = latest_version(open_root(str(root)), "default")
+    assert {"triplets", "train", "evaluate/report"} <= set(version.units)
+
+
+def test_artifacts_show_outcomes_scores_and_the_report(page: Page, served: Server) -> None:
+    keys = {artifact["key"] for artifact in served.post("artifacts/latest/filter", {"limit": 100})}
+    assert {"track-outcomes", "train-progress", "scores", "report"} <= keys
+    page.goto(f"{served.url}/artifacts")
+    page.get_by_text("track-outcomes").first.wait_for()
+    page.screenshot(path=_SHOTS / "3-artifacts.png")
+
+
+def test_the_nightly_schedule_is_shown(page: Page, served: Server) -> None:
+    deployment = served.get("deployments/name/refresh/refresh")
+    assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 3 * * *"]
+    page.goto(f"{served.url}/deployments/deployment/{deployment['id']}")
+    page.get_by_text("At 03:00 AM").first.wait_for()
+    page.screenshot(path=_SHOTS / "4-schedule.png")
+
+
+@pytest.mark.parametrize("name", [name for name in _NAMES if name != "pipeline"])
+def test_every_flow_starts_from_its_form_and_finds_its_units_cached(page: Page, served: Server, name: str) -> None:
+    run = _start_from_form(page, served, name, f"5-{name}")
+    assert served.wait(run) == "COMPLETED", [log["message"] for log in served.logs(run)]
+    if name != "refresh":
+        assert {task["state"]["name"] for task in served.task_runs(run)} == {"Cached"}
+
+
+def test_a_failed_stage_is_started_again_alone_and_does_what_is_missing(page: Page, served: Server, root: Path) -> None:
+    """The store breaks (a stored video is gone) while `track` has to run; mended, `track` alone does the rest."""
+    version = latest_version(open_root(str(root)), "default")
+    video = sorted(version.videos)[-1]
+    stored = root / "videos" / video[:2] / video
+    hidden = stored.rename(stored.with_suffix(".away"))
+    parameters = {"track_patch_px": 44}
+    broken = served.start("track", parameters)
+    assert served.wait(broken) == "FAILED"
+    page.goto(f"{served.url}/runs/flow-run/{broken}")
+    page.get_by_text("Failed").first.wait_for()
+    page.screenshot(path=_SHOTS / "6-failed-track.png")
+    committed = set((root / "track").rglob("manifest.json"))
+    hidden.rename(stored)
+    mended = served.start("track", parameters)
+    assert served.wait(mended) == "COMPLETED"
+    new = set((root / "track").rglob("manifest.json")) - committed
+    assert 1 <= len(new) < len(version.videos), "only what was missing ran"
+
+
+def test_logs_of_work_and_of_child_processes_reach_their_run(served: Server) -> None:
+    run = served.start("track", {"track_patch_px": 48})
+    assert served.wait(run) == "COMPLETED"
+    told = served.logs(run)
+    assert sum(log["name"] == "tasks.track.video" and log["task_run_id"] is not None for log in told) == 6
+    run = served.start("train", {"train_steps": 8})
+    assert served.wait(run) == "COMPLETED"
+    assert any(log["name"].startswith("tasks.train") for log in served.logs(run))
+
+
+def test_cancelling_a_training_run_leaves_no_process(page: Page, served: Server) -> None:
+    run = served.start("train", {"train_steps": 100_000, "train_checkpoint_every_steps": 50})
+
+    def ranks() -> list[psutil.Process]:
+        return [
+            p for p in psutil.process_iter(["cmdline"]) if "tasks.train.worker" in " ".join(p.info["cmdline"] or ())
+        ]
+
+    wait_until(ranks, 120)
+    page.goto(f"{served.url}/runs/flow-run/{run}")
+    page.get_by_text("Running").first.wait_for()
+    page.locator("button:has(svg)").last.wait_for()
+    served.post(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert served.wait(run) == "CANCELLED"
+    wait_until(lambda: not ranks(), 30)

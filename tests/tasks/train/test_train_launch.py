@@ -1,0 +1,155 @@
+"""Training through torchrun: whole, interrupted and resumed, and with nobody left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from storage.keys import KeyDocument
+from storage.manifests import Manifest, read_file
+from storage.root import Root
+from storage.tables import read_table
+from tasks.networks.weights import load_network
+from tasks.records import METRIC_SCHEMA, Dropped
+from tasks.train.attempts import checkpoint_paths
+from tasks.train.config import TrainConfig
+from tasks.train.launch import train_network
+from tests.tasks.train.conftest import MakeTriplets
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_killed_run_leaves_nobody_and_goes_on_bit_equal(
+    root: Root,
+    make_triplets: MakeTriplets,
+    small_config: TrainConfig,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    triplets = make_triplets(("a", "b", "c", "held_out"))
+    # A long run, killed (kill -9 of the parent alone) once it has written its first checkpoint.
+    config = small_config.model_copy(update={"steps": 200, "hard_after_step": 50, "checkpoint_every_steps": 10})
+    interrupted, whole = _document("interrupted", config, triplets), _document("whole", config, triplets)
+    parent = _parent_process(root, triplets, config, interrupted)
+    _wait(lambda: bool(checkpoint_paths(root, interrupted.key)) or parent.poll() is not None)
+    assert parent.poll() is None, parent.communicate()[1]
+    tree = psutil.Process(parent.pid).children(recursive=True)
+    assert len(tree) >= 2, "the agent and its rank"
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    _, alive = psutil.wait_procs(tree, timeout=20)
+    assert alive == []
+
+    newest = checkpoint_paths(root, interrupted.key)[0]
+    step = int(newest.rsplit("/", 1)[1].split("-")[1])
+    assert 0 < step < config.steps
+    told: list[int] = []
+    with caplog.at_level(logging.INFO):
+        resumed = train_network(root, triplets, config, interrupted, progress=lambda done, *_: told.append(done))
+    assert f"resumed after step {step} of 200" in caplog.text
+    assert told[0] > step
+    assert told[-1] == config.steps
+    assert checkpoint_paths(root, interrupted.key) == []
+
+    uninterrupted = train_network(root, triplets, config, whole)
+    assert _bytes(root, resumed, "weights.safetensors") == _bytes(root, uninterrupted, "weights.safetensors")
+    assert _bytes(root, resumed, "metrics.parquet") == _bytes(root, uninterrupted, "metrics.parquet")
+
+
+def test_cancelled_run_writes_a_checkpoint_and_leaves_nobody(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig
+) -> None:
+    triplets = make_triplets(("a", "b", "c"))
+    config = small_config.model_copy(update={"steps": 100_000, "checkpoint_every_steps": 100_000})
+    document = _document("cancelled", config, triplets)
+    before = set(psutil.Process().children(recursive=True))
+    tree: set[psutil.Process] = set()
+
+    def cancel(done: int, total: int, note: str = "") -> None:
+        tree.update(psutil.Process().children(recursive=True))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_network(root, triplets, config, document, progress=cancel)
+    assert len(tree - before) >= 2
+    assert not any(process.is_running() for process in tree - before)
+    assert len(checkpoint_paths(root, document.key)) == 1
+
+
+def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, small_config: TrainConfig) -> None:
+    triplets = make_triplets(("a", "b", "c", "held_out"))
+    config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7})
+    document = _document("ranks", config, triplets)
+    manifest = train_network(root, triplets, config, document, device="cpu")
+    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet"}
+    assert manifest.counts == {"steps": 24, "pairs": 15}
+    assert manifest.facts["network"] == "small"
+    network, spec = load_network(root, manifest)
+    assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.seed)
+    table = read_table(root, manifest.files["metrics.parquet"])
+    assert table.schema.names == METRIC_SCHEMA.names
+    assert table["step"].to_pylist() == list(range(1, 25))
+    assert table["epoch"].to_pylist()[-1] == pytest.approx(24 * 7 / 15)
+
+
+def test_data_that_cannot_be_trained_on_is_dropped_by_name(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig
+) -> None:
+    triplets = make_triplets(("a", "a", "held_out"))
+    with pytest.raises(Dropped, match="negatives need a second video") as caught:
+        train_network(root, triplets, small_config, _document("one", small_config, triplets))
+    assert caught.value.reason == "one_video"
+
+
+def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig) -> None:
+    with pytest.raises(RuntimeError, match="run the shard stage first"):
+        train_network(root, "0" * 64, small_config, _document("missing", small_config, ""))
+
+
+def _document(name: str, config: TrainConfig, triplets: str) -> KeyDocument:
+    # `name` stands in the fingerprint's place: equal training under two keys.
+    return KeyDocument("train", 1, 7, config.model_dump(mode="json"), code=name, inputs={"triplets": triplets})
+
+
+def _parent_process(root: Root, triplets: str, config: TrainConfig, document: KeyDocument) -> subprocess.Popen[str]:
+    program = (
+        "import json, sys\n"
+        "from storage.keys import KeyDocument\n"
+        "from storage.root import open_root\n"
+        "from tasks.train.config import TrainConfig\n"
+        "from tasks.train.launch import train_network\n"
+        "url, triplets, config, document = sys.argv[1:]\n"
+        "config, document = TrainConfig.model_validate_json(config), KeyDocument(**json.loads(document))\n"
+        "train_network(open_root(url), triplets, config, document)\n"
+    )
+    arguments = [root.url, triplets, config.model_dump_json(), json.dumps(document.to_json())]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def _bytes(root: Root, manifest: Manifest, name: str) -> bytes:
+    return read_file(root, manifest.files[name])

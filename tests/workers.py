@@ -1,0 +1,41 @@
+"""Functions that the pool's tests run in worker processes, which import them by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from tasks.records import Dropped
+
+_log = logging.getLogger("tasks.workers")
+
+
+def double(number: int) -> int:
+    _log.info("doubled %d", number)
+    return 2 * number
+
+
+def drop(words: str) -> None:
+    _log.info("about to drop")
+    raise Dropped("permanent", "asked_to", words)
+
+
+def die(marker: str, times: int) -> str:
+    """Kill this process the first `times` times that it is called with one marker file."""
+    path = Path(marker)
+    deaths = len(path.read_text()) if path.exists() else 0
+    if deaths < times:
+        path.write_text("x" * (deaths + 1))
+        os._exit(9)
+    return "survived"
+
+
+def fail() -> None:
+    raise ZeroDivisionError("a programming error")
+
+
+def sleep_and_tell(folder: str, seconds: float) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(seconds)
