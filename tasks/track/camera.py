@@ -62,7 +62,8 @@ def spread_corners(grey: np.ndarray) -> np.ndarray:
     order = np.argsort(cells, kind="stable")
     first = np.searchsorted(cells[order], cells[order])
     kept = np.sort(order[np.arange(len(order)) - first < _CORNERS_PER_CELL])
-    return corners[kept]
+    balanced: np.ndarray = corners[kept]
+    return balanced
 
 
 def _is_plausible(homography: np.ndarray) -> bool:

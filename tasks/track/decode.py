@@ -118,11 +118,12 @@ class VideoDecoder:
 def _open_container(path: Path) -> InputContainer:
     # "file:" keeps a path with a colon in it from being read as another protocol.
     try:
-        return av.open(f"file:{path}", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
+        container: InputContainer = av.open(f"file:{path}", options=dict(_OPEN_OPTIONS), metadata_errors="replace")
     except FileNotFoundError:
         raise
     except av.FFmpegError as error:
         raise Dropped("poison", "unreadable", _words(error)) from error
+    return container
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -138,7 +138,8 @@ def _distance_ratio(before: np.ndarray, after: np.ndarray) -> float:
     if not far.any():
         return 1.0
     spread = float(np.median(old[far]))
-    return float(np.median(new[far] / old[far])) ** (spread / (spread + _SCALE_SPREAD_PX))
+    trust = spread / (spread + _SCALE_SPREAD_PX)
+    return float(np.power(np.median(new[far] / old[far]), trust))
 
 
 def _replenished(points: np.ndarray, num: int, grey: np.ndarray) -> np.ndarray:

@@ -38,7 +38,6 @@ def frame_reason(moving: np.ndarray, config: TrackConfig) -> str:
 def step_reason(step: BoxStep, frame_shape: tuple[int, int], config: TrackConfig) -> str:
     """Why a track ends at this step, or ""; `frame_shape`: (height, width) at working size."""
     height, width = frame_shape
-    # A share of 0 for the paper's recipe is not needed: its window starts inside and loses the correlation outside.
     if visible_share(step.box, width, height) < _MIN_VISIBLE_SHARE:
         return "out_of_frame"
     if not step.found:

@@ -90,7 +90,8 @@ def _coherent(points: np.ndarray, residual: np.ndarray, box: Box) -> np.ndarray:
     core = np.median(residual[order[: max(MIN_MOVING_POINTS, len(order) // 3)]], axis=0)
     deviation = np.linalg.norm(residual[order] - core, axis=1)
     alike = deviation <= max(_COHERENT_PX, _COHERENT_SHARE * float(np.linalg.norm(core)))
-    return points[order[alike]]
+    kept: np.ndarray = points[order[alike]]
+    return kept
 
 
 def _centre_weight(points: np.ndarray, box: Box) -> np.ndarray:

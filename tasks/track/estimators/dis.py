@@ -28,4 +28,5 @@ def _flow(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _estimator() -> cv2.DISOpticalFlow:
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator: cv2.DISOpticalFlow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return estimator

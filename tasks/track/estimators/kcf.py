@@ -32,7 +32,7 @@ class FilterFollower:
         """Begin to follow a box; `points` are not used."""
         assert frame.bgr is not None, "frames for KCF carry colour"
         corner = (round(box.x), round(box.y), round(box.side), round(box.side))
-        correlation = cv2.TrackerKCF_create()
+        correlation = cv2.TrackerKCF.create()
         correlation.init(frame.bgr, corner)
         self._filters[name] = (correlation, Box(float(corner[0]), float(corner[1]), float(corner[2])))
 
