@@ -128,7 +128,7 @@ def demo(
     root: Annotated[
         str | None, typer.Option("--root", "-r", help="Another storage root, e.g. s3://bucket/demo.")
     ] = None,
-    videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 48,
+    videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 80,
     overrides: SetOption = None,
     verbose: VerboseOption = False,
 ) -> None:

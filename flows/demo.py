@@ -37,7 +37,7 @@ def run_demo(
     """
     site = folder.resolve() / "site"
     _copy_clips(site / "clips")
-    world = WorldConfig(num_frames=96)
+    world = WorldConfig(num_materials=8, num_walls=6)
     console.print(f"Demo in {folder.resolve()}: {num_videos} generated videos and four real clips")
     with terminal_display(verbose) as display:
         write_videos(site / "world", world, _WORLD_SEED, num_videos, workers=2, progress=display.stage("world"))

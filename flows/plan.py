@@ -7,10 +7,8 @@ both are pure. Units that an interrupted run committed without recording are fou
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from storage.keys import digest_json
 from storage.versions import Failure, ShardEntry, SourceEntry, Split, Version, VideoEntry
@@ -18,8 +16,8 @@ from tasks.batch import Outcome, Unit
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
 from tasks.download.sources import Source, source_at
+from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
 from tasks.evaluate.key import key_document as benchmark_document
-from tasks.evaluate.key import report_document
 from tasks.presets import RunConfig
 from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import split_videos
@@ -184,12 +182,12 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     train, triplets = version.units.get("train"), version.units.get("triplets")
     if train is None or triplets is None:
         return StagePlan("evaluate", note="there is no checkpoint yet")
-    labels = _labels_digest(config.evaluate.labels)
+    labels = labels_digest(config.evaluate.labels)
     keys: dict[str, str] = {}
     units: list[Unit] = []
     cached: list[str] = []
     for name in config.evaluate.benchmarks:
-        if name == "classification" and not labels:
+        if name in NEEDS_LABELS and not labels:
             continue
         document = benchmark_document(name, config.evaluate, config.seed, train, triplets, labels)
         keys[name] = document.key
@@ -232,7 +230,7 @@ def all_failures(version: Version) -> dict[str, Failure]:
 
 
 def _report_unit(version: Version, config: RunConfig, train: str, triplets: str, keys: Mapping[str, str]) -> Unit:
-    tracks = tuple(entry.key for _, entry in sorted(version.videos.items()) if entry.tracks)
+    tracks = tuple(entry.key for _, entry in sorted(version.videos.items()) if entry.failure is None)
     failures = tuple((item, failure) for item, failure in sorted(all_failures(version).items()))
     outcomes = digest_json([[item, asdict(failure)] for item, failure in failures])
     document = report_document(config.seed, train, triplets, keys, tracks, outcomes)
@@ -257,17 +255,6 @@ def _counted(failure: Failure | None, before: SourceEntry | VideoEntry | None) -
     if failure is None or before is None or before.failure is None:
         return failure
     return replace(failure, attempts=before.failure.attempts + failure.attempts)
-
-
-def _labels_digest(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ValueError(
-            f"evaluate.labels: {path!r} cannot be read ({error.strerror}); give a Parquet file of labels"
-        ) from error
 
 
 def _chunks(keys: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:

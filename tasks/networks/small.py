@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from tasks.networks.network import Network, unit_length
 
 _WIDTHS = (24, 48, 96, 192)
 _GROUPS = 8
+_GRID = 2  # the probed features are means over quarters of the map: where a part lies tells a shape
 
 
 class Small(Network):
@@ -28,15 +30,15 @@ class Small(Network):
             layers += [convolution, nn.GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
             before = width
         self.convolutions = nn.Sequential(*layers)
-        self.feature_width = before
+        self.feature_width = before * _GRID**2
         self.head = nn.Sequential(nn.Linear(before, before), nn.ReLU(inplace=True), nn.Linear(before, embedding))
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.convolutions(images)
-        return features.mean(dim=(2, 3))
+        return functional.adaptive_avg_pool2d(self.convolutions(images), _GRID).flatten(1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return unit_length(self.head(self.backbone(images)))
+        features: torch.Tensor = self.convolutions(images)
+        return unit_length(self.head(features.mean(dim=(2, 3))))
 
 
 def build(embedding: int) -> Network:

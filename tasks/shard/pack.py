@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +76,7 @@ def cut_patch(jpeg: bytes, context: float, config: ShardConfig) -> bytes:
     patch = cv2.resize(middle, (target, target), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     encoded, data = cv2.imencode(".jpg", patch, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     assert encoded, "cv2 encodes any 8-bit image as JPEG"
-    return cast(bytes, data.tobytes())
+    return bytes(data.tobytes())
 
 
 def _add_pair(writer: ShardWriter, track: dict[str, Any], split: Split, config: ShardConfig) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def index_triplets(
     for split in ("held_out", "train"):
         rows += with_negatives([pair for pair in pairs if pair["split"] == split], seed)
     counts = {
-        "pairs": len(rows),
-        "train_pairs": sum(row["split"] == "train" for row in rows),
+        "triplets": len(rows),
+        "train_triplets": sum(row["split"] == "train" for row in rows),
         "groups": len({row["group"] for row in rows}),
     }
     seconds = time.monotonic() - started

@@ -69,6 +69,7 @@ def find_checkpoint(root: Root, key: str) -> Checkpoint | None:
 
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
+    """A checkpoint as one safetensors file, its numbers in the header's metadata."""
     tensors = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
     tensors["metrics"] = checkpoint.metrics

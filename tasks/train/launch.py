@@ -77,6 +77,7 @@ class _Heard:
         return self.failure or "\n".join(self.lines)
 
     def take(self, line: str) -> None:
+        """One line of the ranks' output."""
         record = parse_line(line)
         match record:
             case {"event": "progress", "step": int(step), "steps": int(steps), "loss": float(loss)}:

@@ -1,0 +1,45 @@
+"""The key of a train unit, and the device of a rank."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tasks.train.config import TrainConfig
+from tasks.train.device import resolve_device
+from tasks.train.key import key_document
+
+
+def test_key_holds_what_changes_the_network_and_nothing_else() -> None:
+    document = key_document(TrainConfig(), 3, "t" * 64)
+    assert document.stage == "train"
+    assert document.inputs == {"triplets": "t" * 64}
+    assert document.variant == {"network": "small", "objective": "ranking"}
+    assert document.code
+    same = key_document(TrainConfig(ranks=4, checkpoint_every_steps=7), 3, "t" * 64)
+    assert same.key == document.key
+    others = [
+        key_document(TrainConfig(margin=0.25), 3, "t" * 64),
+        key_document(TrainConfig(network="caffenet"), 3, "t" * 64),
+        key_document(TrainConfig(), 4, "t" * 64),
+        key_document(TrainConfig(), 3, "u" * 64),
+    ]
+    assert len({document.key, *(other.key for other in others)}) == 5
+
+
+def test_planner_and_parent_need_no_torch() -> None:
+    program = (
+        "import sys, tasks.train.key, tasks.train.launch; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_absent_device_is_named() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    if not torch.cuda.is_available():
+        assert resolve_device("auto") == torch.device("cpu")
+        with pytest.raises(ValueError, match="rank 1 needs a CUDA device of its own, 0 found"):
+            resolve_device("cuda", local_rank=1)
