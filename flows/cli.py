@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from flows.description import Description, describe_run
+from flows.plan import StageFailed
 from storage.root import RootError
 
 app = typer.Typer(
@@ -128,7 +130,7 @@ def demo(
     root: Annotated[
         str | None, typer.Option("--root", "-r", help="Another storage root, e.g. s3://bucket/demo.")
     ] = None,
-    videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 80,
+    videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 128,
     overrides: SetOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -155,13 +157,13 @@ def main() -> None:
         app()
     except (ValueError, RootError) as error:
         _fail(error, 2)
-    except Exception as error:
-        if type(error).__name__ != "StageFailed":  # imported only with Prefect, which this command may not have needed
-            raise
+    except StageFailed as error:
         _fail(error, 1)
 
 
-def _fail(error: Exception, code: int) -> Any:
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("TRITRACK_TRACEBACK"):
+        raise error
     sys.stderr.write(f"tritrack: {error}\n")
     sys.exit(code)
 

@@ -37,7 +37,7 @@ def run_demo(
     """
     site = folder.resolve() / "site"
     _copy_clips(site / "clips")
-    world = WorldConfig(num_materials=8, num_walls=6)
+    world = WorldConfig(num_materials=3, num_walls=2)  # few textures, so that shape must tell objects apart
     console.print(f"Demo in {folder.resolve()}: {num_videos} generated videos and four real clips")
     with terminal_display(verbose) as display:
         write_videos(site / "world", world, _WORLD_SEED, num_videos, workers=2, progress=display.stage("world"))
@@ -47,6 +47,7 @@ def run_demo(
         list_file.write_text("".join(f"{address}/{name}\n" for name in files), encoding="utf-8")
         settings = [
             'download.allow_hosts=["127.0.0.1"]',
+            "shard.held_out_share=0.25",
             f'evaluate.labels="{(site / "world" / "labels.parquet").as_posix()}"',
             *overrides,
         ]

@@ -108,13 +108,13 @@ class PlainDisplay:
 
 
 def _silence_prefect_console() -> None:
-    """Our bars and lines stand for Prefect's console log; its records still go to the server."""
+    """Our bars, and one line an error, stand for Prefect's console log; its records still go to the server."""
     from prefect.logging.handlers import PrefectConsoleHandler
 
     for name in ("prefect", *logging.root.manager.loggerDict):
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, PrefectConsoleHandler):
-                handler.setLevel(logging.ERROR)
+                handler.setLevel(logging.CRITICAL + 1)
 
 
 def _shorten(note: str, width: int = 40) -> str:

@@ -23,4 +23,4 @@ def download(root: RootUrl, dataset: Dataset = "default", sources: Sources = "",
     plan = plan_download(run.version, wanted, run.config)
     outcomes = run_batches(run, plan, download_batch)
     run.record(lambda version: record_download(version, wanted, run.config, outcomes))
-    return finish(run, plan, outcomes, run.config.download.min_kept_share)
+    return finish(run, plan, outcomes)

@@ -7,6 +7,7 @@ both are pure. Units that an interrupted run committed without recording are fou
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -23,6 +24,10 @@ from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import split_videos
 from tasks.track.key import key_document as track_document
 from tasks.train.key import key_document as train_document
+
+
+class StageFailed(RuntimeError):
+    """A stage whose kept share fell below its floor; the message is one line with the reasons."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +184,10 @@ def plan_train(version: Version, config: RunConfig) -> StagePlan:
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     """The benchmarks over the version's checkpoint, then the report over their scores."""
+    labels = labels_digest(config.evaluate.labels) if config.evaluate.labels else ""
     train, triplets = version.units.get("train"), version.units.get("triplets")
     if train is None or triplets is None:
         return StagePlan("evaluate", note="there is no checkpoint yet")
-    labels = labels_digest(config.evaluate.labels)
     keys: dict[str, str] = {}
     units: list[Unit] = []
     cached: list[str] = []
@@ -219,6 +224,16 @@ def plan_run(version: Version, sources: Sequence[Source], config: RunConfig) -> 
 def is_done(plans: Sequence[StagePlan]) -> bool:
     """Whether a run would do nothing: there are sources, and no unit is missing."""
     return plans[0].total > 0 and not any(plan.units for plan in plans)
+
+
+def judge(stage: str, kept: int, failures: Iterable[Failure], config: RunConfig) -> None:
+    """Raise StageFailed where the stage has a floor (`min_kept_share`) and kept less than it."""
+    floor = {"download": config.download.min_kept_share, "track": config.track.min_kept_share}.get(stage, 0.0)
+    reasons = Counter(failure.reason for failure in failures)
+    total = kept + reasons.total()
+    if total and kept / total < floor:
+        told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        raise StageFailed(f"{stage}: kept {kept} of {total}, below the floor of {floor:.0%}: {told}")
 
 
 def all_failures(version: Version) -> dict[str, Failure]:

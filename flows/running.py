@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.description import Description
-from flows.plan import StagePlan, all_failures, is_done, known_sources, plan_run
+from flows.plan import StagePlan, all_failures, is_done, judge, known_sources, plan_run
 from flows.results import report_place, scores_of
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version
@@ -33,6 +33,8 @@ def run_pipeline(
     plans = plan_run(version, sources, description.config)
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
+        for plan in plans:
+            judge(plan.stage, len(plan.cached), (plan.failures or {}).values(), description.config)
     else:
         from flows.forms import flatten
         from flows.pipeline import pipeline
@@ -137,20 +139,26 @@ def _show_failures(version: Version, console: Console) -> None:
 
 
 def _show_scores(root: Root, version: Version, console: Console) -> None:
-    rows = scores_of(root, version)
-    if not rows:
+    """A row a metric: each kind of features, and the paired difference, with 95 % intervals over videos."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in scores_of(root, version):
+        named = cells.setdefault((row["benchmark"], row["metric"]), {})
+        named[row["features"]] = _score(row)
+    if not cells:
         return
-    table = Table(
-        "benchmark", "metric", "features", "value", "95 % interval", "chance", "n", title="Scores", title_justify="left"
-    )
-    for row in rows:
-        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
-        name = (row["benchmark"], row["metric"], row["features"])
-        table.add_row(
-            *name, f"{row['value']:.3f}", interval, chance, f"{row['num_items']} in {row['num_videos']} videos"
-        )
+    columns = ("trained", "untrained", "hog", "trained - untrained")
+    table = Table("benchmark", "metric", *columns, title="Scores, with 95 % intervals", title_justify="left")
+    for name, named in cells.items():
+        table.add_row(*name, *(named.get(column, "") for column in columns))
     console.print(table)
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "not measured"
+    sign = "+" if " - " in row["features"] else ""
+    interval = "" if row["low"] is None else f"\n{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
+    return f"{row['value']:{sign}.3f}{interval}"
 
 
 def _show_report(root: Root, version: Version, console: Console, seconds: float | None) -> None:

@@ -19,7 +19,7 @@ from prefect.utilities.annotations import quote
 
 from flows.display import current_display
 from flows.forms import unflatten
-from flows.plan import StagePlan
+from flows.plan import StagePlan, judge
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version
 from tasks.batch import Outcome
@@ -30,10 +30,6 @@ from tasks.records import Progress
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
 _ARTIFACT_EVERY_SECONDS = 2.0
-
-
-class StageFailed(RuntimeError):
-    """A stage whose kept share fell below its floor."""
 
 
 @dataclass
@@ -109,7 +105,7 @@ def cached_unit(stage: str, item: str) -> State[None]:
     return Completed(name="Cached", message="found committed in storage")
 
 
-def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome], min_kept_share: float = 0.0) -> dict[str, Any]:
+def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     """Publish the table of outcomes, log the line that sums the stage up, and fail where too little was kept."""
     failures = {outcome.item: outcome.failure for outcome in outcomes.values() if outcome.failure}
     failures |= plan.failures or {}
@@ -133,10 +129,7 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome], min_kept_
             description=f"{run.stage}: what was dropped, and the tool's own words",
         )
     _log.info("%s: %d committed, %d cached, %d failed", run.stage, *numbers.values())
-    total, kept = sum(numbers.values()), numbers["committed"] + numbers["cached"]
-    if total and kept / total < min_kept_share:
-        told = ", ".join(f"{number} {reason}" for (_, reason), number in reasons.most_common())
-        raise StageFailed(f"{run.stage}: kept {kept} of {total}, below the floor of {min_kept_share:.0%}: {told}")
+    judge(run.stage, numbers["committed"] + numbers["cached"], failures.values(), run.config)
     seconds = round(time.monotonic() - run.started, 1)
     head = {"stage": run.stage, "dataset": run.dataset, "version": run.version.number}
     return {**head, **numbers, "seconds": seconds, "counts": counts, "note": plan.note}

@@ -21,4 +21,4 @@ def track(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[st
     plan = plan_track(run.version, run.config)
     outcomes = run_batches(run, plan, track_batch)
     run.record(lambda version: record_track(version, outcomes))
-    return finish(run, plan, outcomes, run.config.track.min_kept_share)
+    return finish(run, plan, outcomes)

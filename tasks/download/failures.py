@@ -61,6 +61,7 @@ FAILURES: tuple[tuple[str, FailureClass, str], ...] = (
     (r"fragment \d+ not found|fragments? .*(unable|missing)", "transient", "fragment_missing"),
     # FFmpeg, through PyAV, on the bytes.
     (r"file begins with '<", "poison", "web_page"),
+    (r"truncated: packet", "poison", "truncated"),
     (r"moov atom not found", "poison", "moov_missing"),
     (r"Format not on whitelist", "poison", "not_a_video"),
     (r"Invalid data found|Error number -?\d+ occurred", "poison", "unreadable_container"),

@@ -36,13 +36,17 @@ class VideoFacts:
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Open a file and decode its first frame; raises Dropped (poison) in FFmpeg's own words.
+    """Open a file, decode its first frame and read it to its end; raises Dropped (poison) in FFmpeg's own words.
+
+    A file that ends inside a frame is truncated. A header that promises more frames than there are is not.
 
     The size is the decoded frame's, in pixels, since headers lie.
     """
     with _ffmpeg_log() as log:
         try:
-            return _open_and_decode(path)
+            facts = _open_and_decode(path)
+            _require_whole(path)
+            return facts
         except (av.error.FFmpegError, ValueError) as error:
             raise dropped(_words(error, path, log)) from error
 
@@ -65,6 +69,14 @@ def _open_and_decode(path: Path) -> VideoFacts:
             codec=stream.name,
             container=container.format.name,
         )
+
+
+def _require_whole(path: Path) -> None:
+    """Read every packet, without decoding; raises ValueError where FFmpeg got fewer bytes than the container says."""
+    with av.open(str(path), options=dict(_OPTIONS), metadata_errors="replace") as container:
+        for number, packet in enumerate(container.demux(video=0), 1):
+            if packet.is_corrupt:
+                raise ValueError(f"truncated: packet {number} of the video ends before its bytes do")
 
 
 @contextlib.contextmanager

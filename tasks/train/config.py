@@ -24,7 +24,7 @@ class TrainConfig(StageConfig):
     )
     num_negatives: int = Field(4, ge=1, description="Negatives per pair.")
     hard_after_step: int = Field(
-        900, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
+        300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
     )
     hard_share: float = Field(
         0.5, gt=0, le=1, description="Share of hard negatives from then on, rounded up; the others stay random."
