@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow.compute as pc
 
+from storage.keys import JSON
 from storage.manifests import Manifest, video_path
 from storage.root import Root
 from storage.tables import read_table
@@ -64,10 +66,12 @@ class QueryPicture:
 
 
 def track_pictures(root: Root, units: Sequence[Manifest], seed: int) -> list[TrackPicture]:
-    """One track of each of up to TRACKS videos; videos whose frames cannot be decoded any more are passed over."""
+    """One track of each of up to TRACKS videos, of every frame size before a second of any.
+
+    Videos whose frames cannot be decoded any more are passed over.
+    """
     pictures: list[TrackPicture] = []
-    order = np.random.default_rng(seed).permutation(len(units)).tolist()
-    for place in order:
+    for place in _sizes_in_turn(units, np.random.default_rng(seed).permutation(len(units)).tolist()):
         if len(pictures) == TRACKS:
             break
         table = read_table(root, units[place].files["tracks.parquet"])
@@ -78,6 +82,17 @@ def track_pictures(root: Root, units: Sequence[Manifest], seed: int) -> list[Tra
             if picture := _draw(root, track):
                 pictures.append(picture)
     return pictures
+
+
+def _sizes_in_turn(units: Sequence[Manifest], order: list[int]) -> list[int]:
+    """The order rearranged so that a large source of equal videos does not hide the others."""
+    turns: Counter[tuple[JSON, JSON]] = Counter()
+    turn_of = {}
+    for place in order:
+        size = (units[place].facts.get("width"), units[place].facts.get("height"))
+        turn_of[place] = turns[size]
+        turns[size] += 1
+    return sorted(order, key=turn_of.__getitem__)
 
 
 def triplet_pictures(root: Root, pairs: Sequence[Pair], seed: int) -> list[TripletPicture]:
