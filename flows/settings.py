@@ -14,6 +14,7 @@ _DEFAULTS = {
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks,storage",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # the same work runs without Prefect too
 }
 LOGGERS = ("flows", "tasks", "storage")
 
