@@ -118,7 +118,7 @@ def test_one_video_under_two_urls_is_tracked_once() -> None:
     [
         ({"download": {"retries": 9}}, set()),
         ({"download": {"max_height_px": 240}}, {"download"}),
-        ({"track": {"fb_threshold_px": 0.5}}, {"track", "shard", "train", "evaluate"}),
+        ({"track": {"fb_threshold_px": 0.3}}, {"track", "shard", "train", "evaluate"}),
         ({"shard": {"jpeg_quality": 80}}, {"shard", "train", "evaluate"}),
         ({"train": {"steps": 7}}, {"train", "evaluate"}),
         ({"train": {"checkpoint_every_steps": 7}}, set()),
