@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.description import Description
 from flows.plan import StagePlan, all_failures, is_done, judge, known_sources, plan_run
@@ -126,13 +126,11 @@ def _show_failures(version: Version, console: Console) -> None:
     for (stage, kind, reason), number in sorted(reasons.items()):
         table.add_row(stage, kind, reason, str(number))
     console.print(table)
-    items = Table(
-        "item", "class", "reason", "attempts", "the tool's own words", title="Dropped items", title_justify="left"
-    )
-    for item, failure in sorted(failures.items())[:_SHOWN_FAILURES]:
-        items.add_row(
-            escape(item[-60:]), failure.kind, failure.reason, str(failure.attempts), escape(failure.words[:200])
-        )
+    item = Column("item", overflow="fold", ratio=2)
+    words = Column("the tool's own words", overflow="fold", ratio=3)
+    items = Table(item, "class", "reason", "attempts", words, title="Dropped items", title_justify="left")
+    for name, failure in sorted(failures.items())[:_SHOWN_FAILURES]:
+        items.add_row(escape(name), failure.kind, failure.reason, str(failure.attempts), escape(failure.words[:200]))
     console.print(items)
     if len(failures) > _SHOWN_FAILURES:
         console.print(f"... and {len(failures) - _SHOWN_FAILURES} more, in the report")

@@ -75,6 +75,7 @@ TEXTS = [
     ("[Errno 36] File name too long: 'xxx'", "permanent", "bad_path"),
     ("Invalid data found when processing input; the file is empty", "poison", "empty"),
     ("fragment 3 not found, unable to continue", "transient", "fragment_missing"),
+    ("truncated: packet 30 of the video ends before its bytes do", "poison", "truncated"),
     ("Invalid data found when processing input; [mov,mp4] moov atom not found", "poison", "moov_missing"),
     ("Invalid data found when processing input; the file begins with '<html>'", "poison", "web_page"),
     ("Invalid argument; [mov] Format not on whitelist 'mov'", "poison", "not_a_video"),
