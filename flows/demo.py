@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -73,8 +74,15 @@ def _copy_clips(folder: Path) -> None:
 
 
 def _known_port(list_file: Path) -> int:
-    """The port of the last run, so that sources keep their names; 0 (any) at the first."""
+    """The port of the last run, so that sources keep their names; 0 (any) at the first, or where it is taken."""
     if not list_file.exists():
         return 0
     first = list_file.read_text(encoding="utf-8").splitlines()[0]
-    return int(first.split("/")[2].rsplit(":", 1)[1])
+    port = int(first.split("/")[2].rsplit(":", 1)[1])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
