@@ -69,15 +69,24 @@ def test_a_run_makes_a_report_and_the_next_does_nothing(
     assert min(_column(third.stdout, "cached").values()) >= 1
 
 
-def test_the_same_run_on_s3(tritrack: Tritrack, clips: Path, quick: list[str], s3_root_url: Callable[[], str]) -> None:
-    root = s3_root_url()
-    command = _run(clips, root, quick)
-    first = tritrack(*command)
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_the_whole_demo_on_every_kind_of_root(
+    kind: str, tritrack: Tritrack, quick: list[str], s3_root_url: Callable[[], str], tmp_path: Path
+) -> None:
+    """Made, served, fetched, tracked, trained and evaluated; the next run needs no server of clips."""
+    root = s3_root_url() if kind == "s3" else str(tmp_path / "root")
+    options = [*quick, "--set", "track.gap_frames=30", "--set", "track.patch_px=72"]
+    first = tritrack("demo", "--folder", str(tmp_path / "demo"), "--root", root, "--videos", "6", *options)
     assert first.returncode == 0, first.stderr + first.stdout
+    assert _column(first.stdout, "committed")["download"] == 10
     assert min(_column(first.stdout, "committed").values()) >= 1
     assert f"{root}/evaluate/" in first.stdout.splitlines()[-1]
-    second = tritrack(*command)
-    assert "Nothing to do: every unit is cached." in second.stdout
+    version = latest_version(open_root(root), "demo")
+    groups = [entry.group for entry in version.videos.values()]
+    assert len(groups) - len(set(groups)) == 1, "two of the real clips are one video"
+    second = tritrack("demo", "--folder", str(tmp_path / "demo"), "--root", root, "--videos", "6", *options)
+    assert set(_column(second.stdout, "committed").values()) == {0}
+    assert _column(second.stdout, "cached")["download"] == 10
 
 
 @pytest.fixture
