@@ -65,6 +65,7 @@ class _Reach:
         self._seen: set[tuple[str, str]] = set()
 
     def module(self, name: str) -> Module | None:
+        """The parsed module or package of that name, or None where there is none."""
         path = self.folder.joinpath(*name.split("."))
         for file, is_package in ((path.with_suffix(".py"), False), (path / "__init__.py", True)):
             if file.is_file():
@@ -77,6 +78,7 @@ class _Reach:
         return held is not None and (name in held.statements or name in held.imports)
 
     def run(self) -> None:
+        """Visit definitions until nothing new is reached."""
         while self.pending:
             step = self.pending.pop()
             if step in self._seen:

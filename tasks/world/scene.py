@@ -123,6 +123,7 @@ class Shot:
     lamp_path: tuple[Wave, Wave]
 
     def camera(self, frame: float) -> Camera:
+        """Intrinsics, rotation and place of the camera at a frame."""
         width, height = self.config.width, self.config.height
         focal = _FOCAL_WIDTHS * width * (1 + self.zoom.at(frame))
         intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
@@ -134,6 +135,7 @@ class Shot:
         return Camera(intrinsics, rotation, np.array([self.drift[0].at(frame), self.drift[1].at(frame), 0]))
 
     def light(self, frame: float) -> Light:
+        """Lamp and ambient light at a frame; the gain is slow and stays above 0."""
         direction = np.array([self.lamp_path[0].at(frame), -0.55 + self.lamp_path[1].at(frame), -0.8])
         gain = 1 + self.lamp.at(frame)
         return Light(
