@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 _console = Console()
 
+StageName = Literal["download", "track", "shard", "train", "evaluate"]
+
 RootOption = Annotated[
     str | None,
     typer.Option("--root", "-r", help="Storage root: a folder or s3://bucket/prefix.", envvar="TRITRACK_ROOT"),
@@ -40,6 +42,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override one field, e.g. --set track.estimator=dis. May be repeated.")
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
 
@@ -104,6 +107,104 @@ def status(
 
 
 @app.command()
+def explain(
+    sources: SourcesOption = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a run would do, stage by stage, and why: the difference to what is committed. Runs nothing."""
+    from flows import maintain
+
+    description = _describe(config, root, dataset, sources, preset, overrides)
+    maintain.show_explanation(description, _console, as_json=as_json)
+
+
+@app.command()
+def accept(
+    stage: Annotated[StageName, typer.Argument(help="track, shard, train or evaluate.")],
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a stage's committed units stand for the present code and libraries. What they differ in is recorded."""
+    from flows import maintain
+
+    maintain.accept(_describe(config, root, dataset, None, preset, overrides), stage, _console, as_json=as_json)
+
+
+@app.command()
+def datasets(root: RootOption = None, as_json: JsonOption = False) -> None:
+    """The data sets of a root, and what their newest versions hold."""
+    from flows import maintain
+
+    maintain.show_datasets(_root(root), _console, as_json=as_json)
+
+
+@app.command()
+def log(
+    name: Annotated[str, typer.Argument(help="The data set.")] = "default",
+    root: RootOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Show so many versions, the newest.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """The versions of a data set: when each was made, by what, and what it changed."""
+    from flows import maintain
+
+    maintain.show_log(_root(root), name, _console, limit=limit, as_json=as_json)
+
+
+@app.command()
+def purge(
+    video: Annotated[str, typer.Argument(help="First digits of its SHA-256 (8 at least), its URL or its path.")],
+    root: RootOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a video and everything made from it; it will not be fetched again."""
+    from flows import maintain
+
+    maintain.run_purge(_root(root), video, _console, assume_yes=yes, as_json=as_json)
+
+
+@app.command()
+def fsck(
+    root: RootOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only; read no bytes.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop what is broken, so that the next run makes just that again.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file of a root against its digest; name what is broken (exit code 1), missing or orphaned."""
+    from flows import maintain
+
+    if not maintain.run_fsck(_root(root), _console, quick=quick, repairing=repair, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    root: RootOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, only tell.")] = False,
+    grace_hours: Annotated[
+        float, typer.Option(min=0, help="Keep what is younger: a run that was killed may go on from it.")
+    ] = 24.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find (and delete) what no version of any data set reaches. Safe beside live runs."""
+    from flows import maintain
+
+    maintain.run_gc(_root(root), _console, delete=delete, grace_seconds=grace_hours * 3600, as_json=as_json)
+
+
+@app.command()
 def serve(
     sources: SourcesOption = None,
     root: RootOption = None,
@@ -149,6 +250,11 @@ def _describe(
     overrides: list[str] | None,
 ) -> Description:
     return describe_run(config, root=root, dataset=dataset, sources=sources, preset=preset, overrides=overrides or ())
+
+
+def _root(root: str | None) -> str:
+    """The root of a command that needs nothing else; the option reads TRITRACK_ROOT."""
+    return describe_run(root=root).root
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_evaluate, record_units
+from flows.plan import plan_evaluate
+from flows.record import record_units, unit_entry
 from flows.results import report_place, scores_of
-from flows.stage import finish, open_run, run_singles
+from flows.stage import finish, open_run, run_singles, told
 from tasks.evaluate.task import evaluate_unit
 
 
@@ -19,12 +20,14 @@ from tasks.evaluate.task import evaluate_unit
 @form("evaluate", "seed", "execution")
 def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
     """Run the benchmarks on the newest checkpoint, beside the same network untrained, and write the report."""
-    run = open_run("evaluate", root, dataset, fields)
-    plan = plan_evaluate(run.version, run.config)
-    outcomes = run_singles(run, plan, evaluate_unit)
-    run.record(lambda version: record_units(version, {f"evaluate/{one.item}": one.key for one in outcomes.values()}))
-    if scores := scores_of(run.root, run.version):
-        create_table_artifact(table=scores, key="scores", description=f"scores of `{dataset}`, 95 % intervals by video")
-    if place := report_place(run.root, run.version):
-        create_link_artifact(link=place, key="report", description="The report, one HTML page", link_text=place)
-    return finish(run, plan, outcomes) | {"report": place}
+    with open_run("evaluate", root, dataset, fields) as run:
+        plan = plan_evaluate(run.version, run.config)
+        outcomes = run_singles(run, plan, evaluate_unit)
+        units = {f"evaluate/{outcome.item}": unit_entry(outcome) for outcome in outcomes.values()}
+        run.record(lambda version: record_units(version, units), told(outcomes))
+        if scores := scores_of(run.root, run.version):
+            described = f"scores of `{dataset}`, 95 % intervals by video"
+            create_table_artifact(table=scores, key="scores", description=described)
+        if place := report_place(run.root, run.version):
+            create_link_artifact(link=place, key="report", description="The report, one HTML page", link_text=place)
+        return finish(run, plan, outcomes) | {"report": place}

@@ -22,9 +22,13 @@ STAGES = ("download", "track", "shard", "train", "evaluate")
 def pipeline(root: RootUrl, dataset: Dataset = "default", sources: Sources = "", **fields: Any) -> list[dict[str, Any]]:
     """Run every stage in order; each does what is missing and leaves the rest alone."""
     where: dict[str, Any] = {"root": root, "dataset": dataset}
+    fetch = {**where, "sources": sources, **select(fields, "download", "execution")}
+    follow = {**where, **select(fields, "track", "execution")}
+    summaries = [download(**fetch), track(**follow)]
+    if summaries[-1]["wanting"]:  # bytes that were dropped once tracked are needed again
+        summaries += [download(**fetch), track(**follow)]
     return [
-        download(**where, sources=sources, **select(fields, "download", "execution")),
-        track(**where, **select(fields, "track", "execution")),
+        *summaries,
         shard(**where, **select(fields, "shard", "seed", "execution")),
         train(**where, **select(fields, "train", "seed", "execution")),
         evaluate(**where, **select(fields, "evaluate", "seed", "execution")),

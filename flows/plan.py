@@ -1,22 +1,23 @@
 """The planner: which units a run needs, from its configuration and the newest data set version alone.
 
 It imports neither Prefect nor anything heavy, and asks storage for no manifest: what a version names is
-committed. Each stage has a function that plans it and one that records its outcomes in the next version;
-both are pure. Units that an interrupted run committed without recording are found by the workers.
+committed. Each stage has a function that plans it here and one in `flows.record` that records its outcomes in the
+next version; both are pure. Units that an interrupted run committed without recording are found by the workers.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from storage.keys import digest_json
-from storage.versions import Failure, ShardEntry, SourceEntry, Split, Version, VideoEntry
-from tasks.batch import Outcome, Unit
+from storage.keys import KeyDocument, digest_json
+from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry
+from tasks.batch import Unit
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
-from tasks.download.sources import Source, source_at
+from tasks.download.sources import Source
 from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
 from tasks.evaluate.key import key_document as benchmark_document
 from tasks.presets import RunConfig
@@ -31,21 +32,38 @@ class StageFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
+class SourceList:
+    """The sources that a run was given. `origin`: what named them (a list, a folder, a URL); empty: the data set."""
+
+    sources: Sequence[Source]
+    origin: str = ""
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """What a stage will do: units to run, items found committed, and failures that are not tried again.
 
-    `note` says why a stage has nothing to do where that is not plain.
+    `removed` and `returned`: sources that their list stopped naming, or names again. `wanting`: videos whose bytes
+    were dropped and are needed again. `note` says why a stage has nothing to do where that is not plain.
     """
 
     stage: str
     units: tuple[Unit, ...] = ()
     cached: tuple[str, ...] = ()
     failures: Mapping[str, Failure] | None = None
+    removed: tuple[str, ...] = ()
+    returned: tuple[str, ...] = ()
+    wanting: tuple[str, ...] = ()
     note: str = ""
 
     @property
     def total(self) -> int:
         return len(self.units) + len(self.cached) + len(self.failures or {})
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the stage would change nothing."""
+        return not (self.units or self.removed or self.returned or self.wanting)
 
 
 @dataclass(frozen=True)
@@ -58,69 +76,77 @@ class ShardPlan:
     triplets: Unit | None
 
 
-def plan_download(version: Version, sources: Sequence[Source], config: RunConfig) -> StagePlan:
+def plan_download(version: Version, given: SourceList, config: RunConfig) -> StagePlan:
     """A source is fetched unless the version holds its video, or a failure that is not transient."""
-    units, cached, failures = [], [], {}
-    for source in sources:
+    units, cached, failures, returned = [], [], {}, []
+    for source in given.sources:
         document = download_document(config.download, source)
+        location = str(document.inputs["location"])  # redacted
         entry = version.sources.get(source.id)
-        if entry and entry.key == document.key and entry.video:
-            cached.append(redact(source.location))
-        elif entry and entry.key == document.key and entry.failure and entry.failure.kind != "transient":
-            failures[redact(source.location)] = entry.failure
+        if entry and entry.removed:
+            returned.append(location)
+        failure = entry.failure if entry else None
+        if entry and entry.key == document.key and entry.video and not failure:
+            cached.append(location)
+        elif entry and entry.key == document.key and failure and failure.kind != "transient":
+            failures[location] = failure
         else:
             work = "tasks.download.fetch:download_source"
-            units.append(Unit(redact(source.location), document, work, (source, config.download)))
-    return StagePlan("download", tuple(units), tuple(cached), failures)
+            again = entry is not None and not entry.key
+            units.append(Unit(location, document, work, (source, config.download), again))
+    removed = tuple(redact(version.sources[source].location) for source in no_longer_named(version, given, config))
+    return StagePlan("download", tuple(units), tuple(cached), failures, removed, tuple(returned))
 
 
-def record_download(
-    version: Version, sources: Sequence[Source], config: RunConfig, outcomes: Mapping[str, Outcome]
-) -> Version:
-    """`outcomes` by key; sources without one keep their entry."""
-    entries = dict(version.sources)
-    for source in sources:
-        if outcome := outcomes.get(download_document(config.download, source).key):
-            failure = _counted(outcome.failure, entries.get(source.id))
-            video = str(outcome.facts["video"]) if failure is None else None
-            entries[source.id] = SourceEntry(source.location, outcome.key, video, failure)
-    return replace(version, sources=entries)
+def no_longer_named(version: Version, given: SourceList, config: RunConfig) -> list[str]:
+    """Ids of wanted sources that came from the same list and are not in it any more."""
+    if not given.origin or config.download.keep_removed:
+        return []
+    named = {source.id for source in given.sources}
+    return [
+        source
+        for source, entry in version.sources.items()
+        if entry.origin == given.origin and not entry.removed and source not in named
+    ]
 
 
-def known_sources(version: Version) -> list[Source]:
-    """The sources that the data set was built from."""
-    return [source_at(entry.location) for entry in version.sources.values()]
+def known_sources(version: Version) -> SourceList:
+    """The sources that the data set was built from, without those that were removed."""
+    return SourceList(
+        [
+            Source(source, entry.location, "file" if os.path.isabs(entry.location) else "url")
+            for source, entry in version.sources.items()
+            if not entry.removed
+        ]
+    )
 
 
 def plan_track(version: Version, config: RunConfig) -> StagePlan:
     """Every video of the version's sources, once, whatever the number of its sources."""
-    units, cached, failures = [], [], {}
-    for video in sorted({entry.video for entry in version.sources.values() if entry.video}):
+    units, cached, failures, wanting = [], [], {}, []
+    lost = {one.video: one.failure for one in version.sources.values() if one.failure}
+    for video in sorted(reached_videos(version)):
         document = track_document(config.track, video)
         entry = version.videos.get(video)
-        if entry is None or entry.key != document.key or (entry.failure and entry.failure.kind == "transient"):
-            units.append(Unit(video, document, "tasks.track.video:track_video", (video, config.track)))
+        if entry is None or not stands(entry, document) or (entry.failure and entry.failure.kind == "transient"):
+            failure = lost.get(video) if entry and entry.dropped else None
+            if failure and failure.kind != "transient":
+                failures[video] = failure  # it cannot be fetched again
+            elif entry and entry.dropped:
+                wanting.append(video)
+            else:
+                units.append(Unit(video, document, "tasks.track.video:track_video", (video, config.track)))
         elif entry.failure:
             failures[video] = entry.failure
         else:
             cached.append(video)
-    return StagePlan("track", tuple(units), tuple(cached), failures)
+    note = f"{len(wanting)} videos were dropped once tracked and must be fetched again first" if wanting else ""
+    return StagePlan("track", tuple(units), tuple(cached), failures, wanting=tuple(wanting), note=note)
 
 
-def record_track(version: Version, outcomes: Mapping[str, Outcome]) -> Version:
-    """A video keeps the group and split that it was given once."""
-    entries = dict(version.videos)
-    for video, outcome in ((outcome.item, outcome) for outcome in outcomes.values()):
-        standing = entries.get(video)
-        entries[video] = VideoEntry(
-            key=outcome.key,
-            tracks=outcome.counts.get("tracks", 0),
-            signature=tuple(str(part) for part in _list(outcome.facts.get("signature"))),
-            group=standing.group if standing else "",
-            split=standing.split if standing else None,
-            failure=_counted(outcome.failure, standing),
-        )
-    return replace(version, videos=entries)
+def reached_videos(version: Version) -> set[str]:
+    """The videos (SHA-256) that wanted sources gave."""
+    return {entry.video for entry in version.sources.values() if entry.video and not entry.removed}
 
 
 def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
@@ -128,11 +154,13 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
 
     So a night's new videos make new shards and touch no old one.
     """
-    reached = {entry.video for entry in version.sources.values() if entry.video}
-    tracked = {video: entry for video, entry in version.videos.items() if video in reached and entry.failure is None}
+    reached = reached_videos(version)
+    tracked = {
+        video: entry for video, entry in version.videos.items() if video in reached and entry.key and not entry.failure
+    }
     videos = split_videos(tracked, config.shard, config.seed)
     wanted = {entry.key: entry.split for entry in videos.values() if entry.tracks and entry.split}
-    kept = [shard for shard in version.shards if _stands(shard, wanted, config)]
+    kept = [shard for shard in version.shards if _is_wanted(shard, wanted, config)]
     packed = {key for shard in kept for key in shard.tracks}
     units, fresh = [], []
     for split in ("held_out", "train"):
@@ -143,7 +171,7 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
             document = shard_document(config.shard, split, tracks)
             item = f"{split} shard of {len(tracks)} videos"
             units.append(Unit(item, document, "tasks.shard.pack:pack_shard", (tracks, split, config.shard)))
-            fresh.append(ShardEntry(document.key, split, tracks, pairs=0))
+            fresh.append(ShardEntry(document.key, split, tracks, pairs=0, recipe=document.recipe.digest))
     shards = tuple(sorted([*kept, *fresh], key=lambda shard: (shard.split, shard.key)))
     cached = [f"{shard.split} shard of {len(shard.tracks)} videos" for shard in kept]
     triplets = None
@@ -151,22 +179,12 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
         groups = {video: entry.group for video, entry in videos.items()}
         keys = tuple(shard.key for shard in shards)
         document = triplets_document(config.seed, keys, groups)
-        if version.units.get("triplets") == document.key:
+        if stands(version.units.get("triplets"), document):
             cached.append("triplet index")
         else:
             work = "tasks.shard.triplets:index_triplets"
             triplets = Unit("triplet index", document, work, (keys, groups, config.seed))
     return ShardPlan(StagePlan("shard", tuple(units), tuple(cached)), videos, shards, triplets)
-
-
-def record_shard(version: Version, plan: ShardPlan, outcomes: Mapping[str, Outcome], triplets: str | None) -> Version:
-    """`outcomes` by key; `triplets` is the index unit's key."""
-    shards = tuple(
-        replace(shard, pairs=outcomes[shard.key].counts["pairs"]) if shard.key in outcomes else shard
-        for shard in plan.shards
-    )
-    units = {**version.units, "triplets": triplets} if triplets else version.units
-    return replace(version, videos={**version.videos, **plan.videos}, shards=shards, units=units)
 
 
 def plan_train(version: Version, config: RunConfig) -> StagePlan:
@@ -175,11 +193,13 @@ def plan_train(version: Version, config: RunConfig) -> StagePlan:
     groups = {entry.group for entry in version.videos.values() if entry.split == "train" and entry.tracks}
     if triplets is None or len(groups) < 2:
         return StagePlan("train", note=f"needs tracks of two different videos to train on, has {len(groups)}")
-    document = train_document(config.train, config.seed, triplets)
+    document = train_document(config.train, config.seed, triplets.key)
     item = f"{config.train.network}, {config.train.objective}"
-    if version.units.get("train") == document.key:
+    if stands(version.units.get("train"), document):
         return StagePlan("train", cached=(item,))
-    return StagePlan("train", (Unit(item, document, "tasks.train.launch:train_network", (triplets, config.train)),))
+    work = "tasks.train.launch:train_network"
+    seen = {"seen": {"dataset": version.name, "version": version.number}}
+    return StagePlan("train", (Unit(item, document, work, (triplets.key, config.train), options=seen),))
 
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
@@ -194,36 +214,39 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     for name in config.evaluate.benchmarks:
         if name in NEEDS_LABELS and not labels:
             continue
-        document = benchmark_document(name, config.evaluate, config.seed, train, triplets, labels)
-        keys[name] = document.key
-        arguments = (name, train, triplets, config.evaluate.labels, config.evaluate, config.seed)
+        document = benchmark_document(name, config.evaluate, config.seed, train.key, triplets.key, labels)
+        arguments = (name, train.key, triplets.key, config.evaluate.labels, config.evaluate, config.seed)
         unit = Unit(name, document, "tasks.evaluate.benchmark:run_benchmark", arguments)
-        _sort_in(version, f"evaluate/{name}", unit, units, cached)
-    _sort_in(version, "evaluate/report", _report_unit(version, config, train, triplets, keys), units, cached)
+        keys[name] = _sort_in(version, f"evaluate/{name}", unit, units, cached)
+    _sort_in(version, "evaluate/report", _report_unit(version, config, train.key, triplets.key, keys), units, cached)
     return StagePlan("evaluate", tuple(units), tuple(cached))
 
 
-def record_units(version: Version, keys: Mapping[str, str]) -> Version:
-    """Name the units that reduce over the data set: "train", "evaluate/<benchmark>"."""
-    return replace(version, units={**version.units, **keys})
-
-
-def plan_run(version: Version, sources: Sequence[Source], config: RunConfig) -> list[StagePlan]:
+def plan_run(version: Version, given: SourceList, config: RunConfig) -> list[StagePlan]:
     """All five stages on the version as it stands; a stage after one with units to run is planned again then."""
     shard = plan_shard(version, config)
-    units = shard.stage.units + ((shard.triplets,) if shard.triplets else ())
     return [
-        plan_download(version, sources, config),
+        plan_download(version, given, config),
         plan_track(version, config),
-        replace(shard.stage, units=units),
+        shard_stage(shard),
         plan_train(version, config),
         plan_evaluate(version, config),
     ]
 
 
+def shard_stage(plan: ShardPlan) -> StagePlan:
+    """The shard stage's plan with the triplet index among its units."""
+    return replace(plan.stage, units=plan.stage.units + ((plan.triplets,) if plan.triplets else ()))
+
+
 def is_done(plans: Sequence[StagePlan]) -> bool:
     """Whether a run would do nothing: there are sources, and no unit is missing."""
-    return plans[0].total > 0 and not any(plan.units for plan in plans)
+    return plans[0].total > 0 and all(plan.is_idle for plan in plans)
+
+
+def stands(entry: VideoEntry | ShardEntry | UnitEntry | None, document: KeyDocument) -> bool:
+    """Whether an entry's unit is the document's, or was accepted for it."""
+    return entry is not None and document.key in (entry.key, entry.accepted)
 
 
 def judge(stage: str, kept: int, failures: Iterable[Failure], config: RunConfig) -> None:
@@ -237,15 +260,18 @@ def judge(stage: str, kept: int, failures: Iterable[Failure], config: RunConfig)
 
 
 def all_failures(version: Version) -> dict[str, Failure]:
-    """Every failure of the version, by its source's location with secrets left out."""
-    of_sources = {redact(entry.location): entry.failure for entry in version.sources.values() if entry.failure}
-    location = {entry.video: redact(entry.location) for entry in version.sources.values() if entry.video}
-    of_videos = {location.get(video, video): entry.failure for video, entry in version.videos.items() if entry.failure}
-    return of_sources | of_videos
+    """Every failure of the version's wanted sources, by location with secrets left out."""
+    wanted = [entry for entry in version.sources.values() if not entry.removed]
+    of_sources = {redact(entry.location): entry.failure for entry in wanted if entry.failure}
+    failed = {video: entry.failure for video, entry in version.videos.items() if entry.failure}
+    return of_sources | {redact(one.location): failed[one.video] for one in wanted if one.video and one.video in failed}
 
 
 def _report_unit(version: Version, config: RunConfig, train: str, triplets: str, keys: Mapping[str, str]) -> Unit:
-    tracks = tuple(entry.key for _, entry in sorted(version.videos.items()) if entry.failure is None)
+    reached = reached_videos(version)
+    tracks = tuple(
+        entry.key for video, entry in sorted(version.videos.items()) if video in reached and not entry.failure
+    )
     failures = tuple((item, failure) for item, failure in sorted(all_failures(version).items()))
     outcomes = digest_json([[item, asdict(failure)] for item, failure in failures])
     document = report_document(config.seed, train, triplets, keys, tracks, outcomes)
@@ -253,28 +279,20 @@ def _report_unit(version: Version, config: RunConfig, train: str, triplets: str,
     return Unit("report", document, "tasks.evaluate.report:write_report", arguments)
 
 
-def _sort_in(version: Version, name: str, unit: Unit, units: list[Unit], cached: list[str]) -> None:
-    if version.units.get(name) == unit.key:
+def _sort_in(version: Version, name: str, unit: Unit, units: list[Unit], cached: list[str]) -> str:
+    """Put a unit to those to run or to those found; returns the key that later units go by."""
+    entry = version.units.get(name)
+    if entry is not None and stands(entry, unit.document):
         cached.append(unit.item)
-    else:
-        units.append(unit)
+        return entry.key
+    units.append(unit)
+    return unit.key
 
 
-def _stands(shard: ShardEntry, wanted: Mapping[str, Split | None], config: RunConfig) -> bool:
+def _is_wanted(shard: ShardEntry, wanted: Mapping[str, Split | None], config: RunConfig) -> bool:
     same_split = all(wanted.get(track) == shard.split for track in shard.tracks)
-    return same_split and shard_document(config.shard, shard.split, shard.tracks).key == shard.key
-
-
-def _counted(failure: Failure | None, before: SourceEntry | VideoEntry | None) -> Failure | None:
-    """The failure with the attempts that came before counted in."""
-    if failure is None or before is None or before.failure is None:
-        return failure
-    return replace(failure, attempts=before.failure.attempts + failure.attempts)
+    return same_split and stands(shard, shard_document(config.shard, shard.split, shard.tracks))
 
 
 def _chunks(keys: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:
     return (tuple(keys[start : start + size]) for start in range(0, len(keys), size))
-
-
-def _list(value: object) -> list[object]:
-    return list(value) if isinstance(value, (list, tuple)) else []

@@ -12,8 +12,8 @@ from storage.versions import Version
 
 def report_place(root: Root, version: Version) -> str | None:
     """The report's file or URL, or None where there is none."""
-    key = version.units.get("evaluate/report")
-    manifest = read_manifest(root, "evaluate", key) if key else None
+    unit = version.units.get("evaluate/report")
+    manifest = read_manifest(root, "evaluate", unit.key) if unit else None
     if manifest is None:
         return None
     path = manifest.files["report.html"].path
@@ -24,9 +24,9 @@ def report_place(root: Root, version: Version) -> str | None:
 def scores_of(root: Root, version: Version) -> list[dict[str, Any]]:
     """The rows of every benchmark (SCORE_SCHEMA), in the order of their names."""
     rows: list[dict[str, Any]] = []
-    for name, key in sorted(version.units.items()):
+    for name, unit in sorted(version.units.items()):
         if name.startswith("evaluate/") and name != "evaluate/report":
-            manifest = read_manifest(root, "evaluate", key)
+            manifest = read_manifest(root, "evaluate", unit.key)
             if manifest is not None:
                 rows += read_table(root, manifest.files["scores.parquet"]).to_pylist()
     return rows

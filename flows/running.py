@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.description import Description
-from flows.plan import StagePlan, all_failures, is_done, judge, known_sources, plan_run
+from flows.plan import SourceList, StagePlan, all_failures, is_done, judge, known_sources, plan_run
 from flows.results import report_place, scores_of
+from flows.sources import read_list
 from storage.root import Root, open_root
-from storage.versions import Version, latest_version
-from tasks.download.sources import Source, read_sources
+from storage.versions import Version, counts_of, latest_version
 
 _SHOWN_FAILURES = 20
 
@@ -29,8 +29,8 @@ def run_pipeline(
     Raises ValueError or RootError (bad input) before anything runs, StageFailed where a stage fell below its floor.
     """
     started = time.monotonic()
-    root, version, sources = _open(description)
-    plans = plan_run(version, sources, description.config)
+    root, version, given = _open(description)
+    plans = plan_run(version, given, description.config)
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
         for plan in plans:
@@ -70,24 +70,24 @@ def run_one(stage: str, description: Description, console: Console, *, verbose: 
 
 def show_status(description: Description, console: Console) -> None:
     """Print the newest version's counts, what a run would do, the failures and the report's place."""
-    root, version, sources = _open(description)
+    root, version, given = _open(description)
     console.print(f"[bold]{description.dataset}[/] version {version.number} {version.created}, in {root.url}")
-    kept = [entry for entry in version.videos.values() if entry.failure is None]
+    counts = counts_of(version)
     console.print(
-        f"{len(version.sources)} sources, {len(kept)} videos, {sum(entry.tracks for entry in kept)} tracks, "
-        f"{sum(shard.pairs for shard in version.shards)} pairs in {len(version.shards)} shards"
+        f"{counts['sources']} sources, {counts['videos']} videos, {counts['tracks']} tracks, "
+        f"{counts['pairs']} pairs in {counts['shards']} shards"
     )
-    _show_cached(plan_run(version, sources, description.config), console)
+    _show_cached(plan_run(version, given, description.config), console)
     _show_failures(version, console)
     _show_scores(root, version, console)
     _show_report(root, version, console, None)
 
 
-def _open(description: Description) -> tuple[Root, Version, list[Source]]:
+def _open(description: Description) -> tuple[Root, Version, SourceList]:
     root = open_root(description.root)
     version = latest_version(root, description.dataset)
-    sources = read_sources(description.sources) if description.sources else known_sources(version)
-    return root, version, sources
+    given = read_list(description.sources) if description.sources else known_sources(version)
+    return root, version, given
 
 
 def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], verbose: bool) -> Any:
@@ -115,6 +115,9 @@ def _show_summaries(summaries: Sequence[dict[str, Any]], console: Console) -> No
         cells = (str(summary[name]) for name in ("stage", "committed", "cached", "failed", "seconds"))
         table.add_row(*cells, counts or summary["note"])
     console.print(table)
+    for summary in summaries:
+        if summary["pending"]:
+            console.print(f"[yellow]{summary['stage']}: {escape(summary['note'])}[/]")
 
 
 def _show_failures(version: Version, console: Console) -> None:

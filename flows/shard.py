@@ -9,8 +9,9 @@ from prefect import flow
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_shard, record_shard
-from flows.stage import Run, finish, open_run, run_batches
+from flows.plan import plan_shard
+from flows.record import record_shard
+from flows.stage import Run, finish, open_run, run_batches, told
 from storage.versions import Version
 from tasks.shard.task import shard_batch
 
@@ -19,30 +20,34 @@ from tasks.shard.task import shard_batch
 @form("shard", "seed", "execution")
 def shard(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
     """Split the videos, pack the tracks that are in no shard yet, and index the triplets of all shards."""
-    run = open_run("shard", root, dataset, fields)
-    while True:
-        try:
-            return _shard_version(run)
-        except _Moved as moved:  # another run recorded videos meanwhile: the index must cover them too
-            run.version = moved.version
+    with open_run("shard", root, dataset, fields) as run:
+        while True:
+            try:
+                return _shard_version(run)
+            except _Moved as moved:  # the index must cover what the version holds now
+                run.version = moved.version
 
 
 def _shard_version(run: Run) -> dict[str, Any]:
     plan = plan_shard(run.version, run.config)
     outcomes = run_batches(run, plan.stage, shard_batch)
+    planned = run.version
+    if any(outcome.accepted for outcome in outcomes.values()):
+        # Other shards stand for some of these: the index goes by those.
+        run.record(lambda version: record_shard(_unmoved(version, planned), plan, outcomes), told(outcomes))
+        raise _Moved(run.version)
     if plan.triplets is not None:
         index = replace(plan.stage, units=(plan.triplets,), cached=())
-        indexed = run_batches(run, index, shard_batch)
-        outcomes |= indexed
-    planned = run.version
-
-    def change(version: Version) -> Version:
-        if version != planned:
-            raise _Moved(version)
-        return record_shard(version, plan, outcomes, plan.triplets.key if plan.triplets else None)
-
-    run.record(change)
+        outcomes |= run_batches(run, index, shard_batch)
+    run.record(lambda version: record_shard(_unmoved(version, planned), plan, outcomes), told(outcomes))
     return finish(run, plan.stage, outcomes)
+
+
+def _unmoved(version: Version, planned: Version) -> Version:
+    """The version, where it is the one that was planned on; otherwise another run recorded something meanwhile."""
+    if version != planned:
+        raise _Moved(version)
+    return version
 
 
 class _Moved(Exception):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,14 +19,16 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from flows.display import current_display
+from flows.explain import explain_stage
 from flows.forms import unflatten
-from flows.plan import StagePlan, judge
+from flows.plan import StageFailed, StagePlan, judge
+from storage.leases import Lease
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version
 from tasks.batch import Outcome
 from tasks.pool import WorkerPool
 from tasks.presets import RunConfig
-from tasks.records import Progress
+from tasks.records import Paused, Progress
 
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
@@ -34,28 +37,55 @@ _ARTIFACT_EVERY_SECONDS = 2.0
 
 @dataclass
 class Run:
-    """One stage flow's run: where, on what, how, and the newest version it stands on."""
+    """One stage flow's run: where, on what, how, and the newest version it stands on.
+
+    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `pending`:
+    units left for a later run, since what `ran_out` says did.
+    """
 
     stage: str
     root: Root
     dataset: str
     config: RunConfig
     version: Version
+    lease: Lease
     started: float
+    pending: int = 0
+    ran_out: str = ""
 
-    def record(self, change: Callable[[Version], Version]) -> None:
-        self.version = update_version(self.root, self.dataset, change)
-
-
-def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> Run:
-    """Open the root and read the newest version. Raises RootError or ValueError with one line."""
-    opened = open_root(root)
-    return Run(stage, opened, dataset, unflatten(fields), latest_version(opened, dataset), time.monotonic())
+    def record(self, change: Callable[[Version], Version], note: str = "") -> None:
+        """Make the next version. `change` is pure; `note` says what the version brings."""
+        self.version = update_version(self.root, self.dataset, change, f"{self.stage}: {note}" if note else self.stage)
 
 
-def run_batches(run: Run, plan: StagePlan, batch_task: Any) -> dict[str, Outcome]:
-    """Run a plan's units over worker processes, one task run a batch; outcomes by key."""
+@contextmanager
+def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> Iterator[Run]:
+    """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line."""
+    started, config, opened = time.monotonic(), unflatten(fields), open_root(root)
+    with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
+        yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)
+
+
+def begin(run: Run, plan: StagePlan) -> None:
+    """Say what will run and why, in the log and as an artifact, and keep its units from being collected."""
     _log.info("%s: %s", plan.stage, describe(plan))
+    told = explain_stage(run.root, run.version, plan)
+    rows = [{"what": reason.text, "units": reason.number, "for example": reason.example} for reason in told.reasons]
+    create_table_artifact(
+        table=[*rows, {"what": "cached", "units": len(plan.cached), "for example": ""}],
+        key=f"{plan.stage}-plan",
+        description=f"{plan.stage}: what will run on `{run.dataset}` version {run.version.number}, and why",
+    )
+    run.lease.protect(unit.key for unit in plan.units)
+
+
+def run_batches(run: Run, plan: StagePlan, batch_task: Any, *more: Any) -> dict[str, Outcome]:
+    """Run a plan's units over worker processes, one task run a batch; outcomes by key.
+
+    `more`: further arguments of the task. Once something has run out no further batch is begun; what is left for
+    later has no outcome, and is told.
+    """
+    begin(run, plan)
     progress, done = stage_progress(plan.stage, plan.total), len(plan.cached) + len(plan.failures or {})
     show_cached(plan)
     outcomes: dict[str, Outcome] = {}
@@ -68,11 +98,15 @@ def run_batches(run: Run, plan: StagePlan, batch_task: Any) -> dict[str, Outcome
                 progress(before + batch_done, plan.total, note)
 
             label = f"{run.dataset} {number:04}/{len(batches):04}"
-            arguments = (quote(pool), quote(run.root), quote(units), quote(report))
-            state = batch_task(label, *arguments, return_state=True)
-            outcomes |= {outcome.key: outcome for outcome in state.result()}
+            arguments = (quote(pool), quote(run.root), quote(units), quote(report), *more)
+            ended = batch_task(label, *arguments, return_state=True).result()
+            outcomes |= {outcome.key: outcome for outcome in ended if not outcome.pending}
+            run.ran_out = next((outcome.pending for outcome in ended if outcome.pending), "")
+            if run.ran_out:
+                break
             done += len(units)
-    progress(plan.total, plan.total)
+    run.pending += sum(unit.key not in outcomes for unit in plan.units)
+    progress(plan.total - run.pending, plan.total)
     return outcomes
 
 
@@ -81,14 +115,17 @@ def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]
 
     A Dropped is an outcome here too, but fails the stage: what reduces over a data set has no second item.
     """
-    _log.info("%s: %s", plan.stage, describe(plan))
+    begin(run, plan)
     show_cached(plan)
     outcomes: dict[str, Outcome] = {}
     for unit in plan.units:
         progress = stage_progress(plan.stage, 0)
         arguments = (quote(run.root), quote(unit), run.config.execution.device, quote(progress))
         state = unit_task(unit.item, *arguments, return_state=True)
-        outcomes[unit.key] = state.result()
+        try:
+            outcomes[unit.key] = state.result()
+        except Paused as paused:
+            raise StageFailed(f"{plan.stage}: {paused}") from paused
     return outcomes
 
 
@@ -114,6 +151,7 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[s
     counts = dict(sum((Counter(outcome.counts) for outcome in made), Counter[str]()))
     numbers = {"committed": len(made), "cached": len(plan.cached) + len(found), "failed": len(failures)}
     rows = [{"outcome": name, "reason": "", "units": numbers[name]} for name in ("committed", "cached")]
+    rows += [{"outcome": "left for later", "reason": run.ran_out, "units": run.pending}] if run.pending else []
     reasons = Counter((failure.kind, failure.reason) for failure in failures.values())
     rows += [{"outcome": kind, "reason": reason, "units": number} for (kind, reason), number in sorted(reasons.items())]
     create_table_artifact(
@@ -129,15 +167,32 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[s
             description=f"{run.stage}: what was dropped, and the tool's own words",
         )
     _log.info("%s: %d committed, %d cached, %d failed", run.stage, *numbers.values())
+    note = plan.note
+    if run.pending:
+        note = f"{run.pending} left for later: {run.ran_out}"
+        _log.warning("%s: %s", run.stage, note)
+        if run.stage != "download":  # intake may stop; what follows on it may not
+            raise StageFailed(f"{run.stage}: {note}")
     judge(run.stage, numbers["committed"] + numbers["cached"], failures.values(), run.config)
     seconds = round(time.monotonic() - run.started, 1)
     head = {"stage": run.stage, "dataset": run.dataset, "version": run.version.number}
-    return {**head, **numbers, "seconds": seconds, "counts": counts, "note": plan.note}
+    return {**head, **numbers, "seconds": seconds, "counts": counts, "note": note, "pending": run.pending}
+
+
+def told(outcomes: Mapping[str, Outcome]) -> str:
+    """What a version's note says of the units behind it."""
+    failed_units = sum(outcome.failure is not None for outcome in outcomes.values())
+    found = sum(outcome.cached and not outcome.failure for outcome in outcomes.values())
+    numbers = {"committed": len(outcomes) - failed_units - found, "found committed": found, "failed": failed_units}
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
 
 
 def describe(plan: StagePlan) -> str:
     """The plan in a few words."""
     parts = [f"{len(plan.units)} to run", f"{len(plan.cached)} cached"]
+    for what in ("removed", "returned"):
+        if sources := getattr(plan, what):
+            parts.append(f"{len(sources)} sources {what}")
     if plan.failures:
         parts.append(f"{len(plan.failures)} failed for good")
     return ", ".join(parts) + (f" ({plan.note})" if plan.note else "")

@@ -8,8 +8,10 @@ from prefect import flow
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_track, record_track
-from flows.stage import finish, open_run, run_batches
+from flows.plan import plan_track
+from flows.record import record_track, want_again
+from flows.retention import drop_videos
+from flows.stage import finish, open_run, run_batches, told
 from tasks.track.task import track_batch
 
 
@@ -17,8 +19,14 @@ from tasks.track.task import track_batch
 @form("track", "execution")
 def track(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
     """Follow moving patches through every downloaded video that has no tracks yet."""
-    run = open_run("track", root, dataset, fields)
-    plan = plan_track(run.version, run.config)
-    outcomes = run_batches(run, plan, track_batch)
-    run.record(lambda version: record_track(version, outcomes))
-    return finish(run, plan, outcomes)
+    with open_run("track", root, dataset, fields) as run:
+        plan = plan_track(run.version, run.config)
+        outcomes = run_batches(run, plan, track_batch)
+        recipes = [unit.document.recipe for unit in plan.units[:1]]
+        run.record(lambda version: record_track(version, outcomes, recipes), told(outcomes))
+        if plan.wanting:
+            note = f"{len(plan.wanting)} dropped videos are wanted again"
+            run.record(lambda version: want_again(version, plan.wanting), note)
+        if run.config.execution.keep_videos == "until_tracked":
+            drop_videos(run)
+        return finish(run, plan, outcomes) | {"wanting": len(plan.wanting)}

@@ -9,8 +9,9 @@ from prefect import flow
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_train, record_units
-from flows.stage import finish, open_run, run_singles
+from flows.plan import plan_train
+from flows.record import record_units, unit_entry
+from flows.stage import finish, open_run, run_singles, told
 from tasks.train.task import train_unit
 
 
@@ -18,9 +19,10 @@ from tasks.train.task import train_unit
 @form("train", "seed", "execution")
 def train(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
     """Train on the data set's newest triplet index; a killed run goes on from its last checkpoint."""
-    run = open_run("train", root, dataset, fields)
-    plan = plan_train(run.version, run.config)
-    outcomes = run_singles(run, plan, train_unit)
-    for outcome in outcomes.values():
-        run.record(partial(record_units, keys={"train": outcome.key}))
-    return finish(run, plan, outcomes)
+    with open_run("train", root, dataset, fields) as run:
+        plan = plan_train(run.version, run.config)
+        outcomes = run_singles(run, plan, train_unit)
+        for outcome in outcomes.values():
+            units = {"train": unit_entry(outcome)}
+            run.record(partial(record_units, units=units), told(outcomes))
+        return finish(run, plan, outcomes)

@@ -17,22 +17,23 @@ from pathlib import Path
 from storage.syntax import EFFECTS, Chain, Import, Module, is_registry, parse_module
 
 _PROJECT = Path(__file__).resolve().parent.parent
+_DIGEST_HEX = 16  # 64 bits: no adversary, and a manifest holds one a module
 _FIRST_PARTY = frozenset({"flows", "tasks", "storage"})
 _NAMED_ONLY = re.compile(r"storage(\..*)?|tasks\.configuration|tasks\.\w+\.config")
 
 
-def fingerprint(*entries: str, folder: Path = _PROJECT) -> str:
-    """SHA-256 (hex) of the code reachable from the entries; computed once a process.
-
-    An entry is "package.module" (all its definitions and what they reach) or "package.module:name" (that
-    definition and what it reaches). `folder` holds the packages flows, tasks and storage. Raises ValueError
-    where an entry or a first-party import has no source.
-    """
-    return _fingerprint(entries, folder)
+def fingerprint(*entries: str, folder: Path = _PROJECT) -> dict[str, str]:
+    """`module_digests`, computed once a process: of the code that the process has imported."""
+    return dict(_fingerprint(entries, folder))
 
 
 def module_digests(*entries: str, folder: Path = _PROJECT) -> dict[str, str]:
-    """SHA-256 (hex) of the reachable code by module, so that a changed fingerprint can name the module."""
+    """A digest (16 hex digits of a SHA-256) of the reachable code by module.
+
+    By module, so that the difference of two key documents names the files. An entry is "package.module" (all its
+    definitions and what they reach) or "package.module:name" (that definition and what it reaches). `folder` holds
+    the packages flows, tasks and storage. Raises ValueError where an entry or a first-party import has no source.
+    """
     reach = _Reach(folder)
     for entry in entries:
         module, _, name = entry.partition(":")
@@ -45,14 +46,13 @@ def module_digests(*entries: str, folder: Path = _PROJECT) -> dict[str, str]:
     digests = {}
     for module in sorted(reach.records):
         lines = sorted(f"{name}\t{text}" for name, text in reach.records[module])
-        digests[module] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        digests[module] = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGEST_HEX]
     return digests
 
 
 @functools.cache
-def _fingerprint(entries: tuple[str, ...], folder: Path) -> str:
-    digests = module_digests(*entries, folder=folder)
-    return hashlib.sha256("\n".join(f"{module} {digest}" for module, digest in digests.items()).encode()).hexdigest()
+def _fingerprint(entries: tuple[str, ...], folder: Path) -> dict[str, str]:
+    return module_digests(*entries, folder=folder)
 
 
 class _Reach:

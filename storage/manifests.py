@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from storage.keys import JSON, KeyDocument
+from storage.keys import JSON, KeyDocument, Recipe, document_from_json
 from storage.root import Root, RootError, hash_file
 
-SCHEMA = 1
+SCHEMA = 2
+
+READ_BACK_BYTES = 1 << 20
+"""Up to this size a remote file is read back after it was written: one request, as asking for its size would be."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A user's word that another unit's output stands for this key: `differences` are what was waved through.
+
+    `key`: of the unit whose files these are; `time`: ISO 8601, UTC.
+    """
+
+    key: str
+    differences: tuple[str, ...]
+    time: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,13 @@ class Manifest:
     seconds: float = 0.0
     device: str = "cpu"
     created: str = ""
+    accepted: Accepted | None = None
     schema: int = SCHEMA
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the unit was made."""
+        return document_from_json(self.document).recipe
 
 
 def commit(
@@ -58,7 +79,11 @@ def commit(
     """Store a unit's files under their own digests, then its manifest; return the manifest that stands.
 
     `files` maps a name "noun.ext" to bytes, to a local file, or to a file stored already (a video, by
-    content). Where another writer was first, its manifest is returned and our files are left for `gc`.
+    content). Each is verified before the manifest is written, RootError names one that is not as written:
+    files of ours on local disk, and up to READ_BACK_BYTES anywhere, are read back and their digest compared;
+    larger remote ones, and files stored already, by size (S3 compares the checksum that s3fs sends with an
+    upload). The rest is for those who read: `read_file`, and fsck. Where another writer was first, its
+    manifest is returned whole, never a mixture, and our files are left for `gc`.
     """
     stored = {name: _store(root, document, name, content) for name, content in files.items()}
     manifest = Manifest(
@@ -70,14 +95,25 @@ def commit(
         facts=dict(facts or {}),
         seconds=round(seconds, 3),
         device=device,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
     )
-    data = json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode()
-    if root.create_bytes(manifest_path(document.stage, document.key), data):
+    while not root.create_bytes(manifest_path(document.stage, document.key), manifest_bytes(manifest)):
+        standing = read_manifest(root, document.stage, document.key)
+        if standing is not None:
+            return standing  # otherwise it was removed in between (fsck), and ours may take its place
+    return manifest
+
+
+def accept(root: Root, document: KeyDocument, standing: Manifest, differences: Sequence[str]) -> Manifest:
+    """Let a committed unit's output stand for another key: commits a manifest there that names its files.
+
+    Returns the manifest that stands at the new key. Downstream keys go on using the standing unit's.
+    """
+    accepted = Accepted(standing.key, tuple(differences), _now())
+    manifest = replace(standing, key=document.key, document=document.to_json(), accepted=accepted, created=_now())
+    if root.create_bytes(manifest_path(document.stage, document.key), manifest_bytes(manifest)):
         return manifest
-    standing = read_manifest(root, document.stage, document.key)
-    assert standing is not None, "a manifest that exists can be read"
-    return standing
+    return require_manifest(root, document.stage, document.key)
 
 
 def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
@@ -88,6 +124,8 @@ def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
         schema = int(record["schema"])
         if schema <= SCHEMA:
             record["files"] = {name: StoredFile(**entry) for name, entry in record["files"].items()}
+            if accepted := record.get("accepted"):
+                record["accepted"] = Accepted(accepted["key"], tuple(accepted["differences"]), accepted["time"])
             return Manifest(**record)
     except FileNotFoundError:
         return None
@@ -107,13 +145,21 @@ def require_manifest(root: Root, stage: str, key: str) -> Manifest:
 
 
 def read_file(root: Root, file: StoredFile) -> bytes:
-    """A unit's file, whole and verified; raises RootError naming the file where its bytes are not its digest's."""
-    data = root.read_bytes(file.path)
+    """A unit's file, whole and verified; raises RootError naming a file that is missing or is not its digest's."""
+    try:
+        data = root.read_bytes(file.path)
+    except FileNotFoundError as error:
+        raise RootError(f"root: {file.path} is missing; run tritrack fsck --repair, then run again") from error
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise RootError(
-            f"root: {file.path} is damaged (its bytes do not match its digest); delete its unit and run again"
+            f"root: {file.path} is damaged (its bytes do not match its digest); run tritrack fsck --repair, "
+            "then run again"
         )
     return data
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode()
 
 
 def manifest_path(stage: str, key: str) -> str:
@@ -125,8 +171,13 @@ def video_path(sha256: str) -> str:
     return f"videos/{sha256[:2]}/{sha256}"
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _store(root: Root, document: KeyDocument, name: str, content: bytes | Path | StoredFile) -> StoredFile:
     if isinstance(content, StoredFile):
+        _verify(root, content, read_back=False)
         return content
     if isinstance(content, Path):
         sha256, size = hash_file(content)
@@ -138,4 +189,19 @@ def _store(root: Root, document: KeyDocument, name: str, content: bytes | Path |
         root.upload(content, path)
     else:
         root.write_bytes(path, content)
-    return StoredFile(path, size, sha256)
+    stored = StoredFile(path, size, sha256)
+    _verify(root, stored, read_back=root.is_local or size <= READ_BACK_BYTES)
+    return stored
+
+
+def _verify(root: Root, file: StoredFile, read_back: bool) -> None:
+    try:
+        found = root.digest(file.path) if read_back else (file.sha256, root.size(file.path))
+    except FileNotFoundError:
+        found = ("nothing", 0)
+    if found != (file.sha256, file.size):
+        raise RootError(
+            f"root: {file.path} is not stored as it was written ({found[1]} of {file.size} bytes, digest "
+            f"{found[0][:16]} for {file.sha256[:16]}), so its unit is not committed; check the disk or store, then "
+            "run again"
+        )

@@ -5,29 +5,36 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import secrets
-import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, TypeVar
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
 
-_COPY_BYTES = 1 << 20
-_S3_SCHEMES = frozenset({"s3", "s3a"})
-_memory_lock = threading.Lock()  # memory:// has no conditional write of its own
+from storage import local as local_files
+from storage import remote
+from storage.concurrency import in_threads
+from storage.opening import connect
+from storage.retrying import RootError, StoreUnavailable, persistently
+from storage.walking import Entry, modified_time, walk_local
 
+__all__ = ["Entry", "Root", "RootError", "StoreUnavailable", "hash_file", "open_root"]
 
-class RootError(ValueError):
-    """A root that cannot be used; the message is one line with the remedy."""
+_RANGE_BYTES = 4 << 20  # of a file that comes down in ranges; twice `concurrency()` of them are in memory
+# Where the answer to an upload's last request is lost, the store has finished the upload and knows it no more.
+_FORGOTTEN_UPLOAD = (FileNotFoundError,)
+
+Result = TypeVar("Result")
 
 
 class Root:
     """Files below one URL, addressed by relative paths with forward slashes.
 
     A reader never sees half a file: local files appear by link or rename, object stores commit whole
-    objects. A root pickles as its URL, so that child processes open their own connection.
+    objects. What fails for the moment is tried again for `TRITRACK_RETRY_SECONDS`, then raises
+    StoreUnavailable; what is refused raises RootError. Any thread may use a root. It pickles as its URL,
+    so that child processes open their own connection.
     """
 
     def __init__(self, filesystem: Any, base: str, url: str) -> None:
@@ -51,202 +58,206 @@ class Root:
         return Path(self.full(path)) if self.is_local else None
 
     def exists(self, path: str) -> bool:
+        """Whether there is such a file, or a folder with files below it. Never served from a stale listing."""
         if self.is_local:
             return os.path.exists(self.full(path))
-        self.filesystem.invalidate_cache(self._parent(path))  # s3fs answers from a stale listing otherwise
-        return bool(self.filesystem.exists(self.full(path)))
+        try:
+            self._info(path)  # fsspec's own `exists` answers False for every error
+        except FileNotFoundError:
+            return False
+        return True
 
     def size(self, path: str) -> int:
         """Bytes of the file; raises FileNotFoundError."""
-        return int(self.filesystem.size(self.full(path)))
+        return int(self._info(path)["size"])
 
-    def open(self, path: str) -> IO[bytes]:
-        """A seekable binary reader; raises FileNotFoundError."""
-        return cast(IO[bytes], self.filesystem.open(self.full(path), "rb"))
+    def modified(self, path: str) -> datetime:
+        """When the file was last written (aware, UTC); raises FileNotFoundError."""
+        moment = modified_time(self._info(path))
+        if moment is None:
+            raise RootError(f"root: {self.url!r} does not say when files were written, so it cannot be collected")
+        return moment
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file; raises FileNotFoundError."""
-        if self.is_local:
-            return Path(self.full(path)).read_bytes()
-        return cast(bytes, self.filesystem.cat_file(self.full(path)))
+        local = self.local_path(path)
+        if local is not None:
+            return self._persistently(path, local.read_bytes)
+        return self._persistently(path, lambda: remote.read(self.filesystem, self.full(path)))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on, in one request; fewer where the file ends before."""
         if size == 0:
             return b""  # an empty HTTP range is answered with the whole object
-        return cast(bytes, self.filesystem.cat_file(self.full(path), start=offset, end=offset + size))
+        local = self.local_path(path)
+        if local is not None:
+            return self._persistently(path, lambda: local_files.read_range(local, offset, size))
+        return self._persistently(path, lambda: remote.read_range(self.filesystem, self.full(path), offset, size))
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each path with its bytes, None where there is no such file, in the order given.
+
+        `TRITRACK_CONCURRENCY` reads run at once, and no more than twice that many results wait in memory.
+        """
+
+        def read(path: str) -> tuple[str, bytes | None]:
+            try:
+                return path, self.read_bytes(path)
+            except FileNotFoundError:
+                return path, None
+
+        return in_threads(read, paths)
+
+    def digest(self, path: str) -> tuple[str, int]:
+        """SHA-256 (hex) and bytes of a file, read in blocks; raises FileNotFoundError."""
+        return _digest(self._blocks(path))
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write or replace a whole file."""
-        if self.is_local:
-            temporary = self._write_temporary(path, data)
-            os.replace(temporary, self.full(path))
+        local = self.local_path(path)
+        if local is not None:
+            self._persistently(path, lambda: local_files.write(local, (data,)))
         else:
-            self.filesystem.pipe_file(self.full(path), data)
+            self._persistently(path, lambda: remote.write(self.filesystem, self.full(path), data), _FORGOTTEN_UPLOAD)
 
     def create_bytes(self, path: str, data: bytes) -> bool:
         """Write a file that must not exist yet; False where another writer was first.
 
-        Local disk: a hard link, which fails where the name exists. Object stores: `If-None-Match: *`;
-        a store that knows no conditional write gets write, then read back, which can lose a race but
-        never mixes two writers.
+        Local disk: a hard link, which fails where the name exists. Object stores: `If-None-Match: *`; a
+        store that refuses such a write gets write, then read back, which can lose a race but never mixes
+        two writers (one that ignores the condition without a word lets the last racer win). Where the name
+        is taken by these very bytes the answer is True: they are our own, written by a request whose answer
+        was lost. Two racers with identical bytes may therefore both see True, which harms no manifest;
+        where it matters who won, the bytes must hold something of the writer's own.
         """
-        if self.is_local:
-            temporary = self._write_temporary(path, data)
-            try:
-                os.link(temporary, self.full(path))
-            except FileExistsError:
-                return False
-            finally:
-                os.unlink(temporary)
-            return True
-        if isinstance(self.filesystem, MemoryFileSystem):
-            return self._create_in_memory(path, data)
+        local = self.local_path(path)
         try:
-            self.filesystem.pipe_file(self.full(path), data, mode="create")
+            if local is not None:
+                created = self._persistently(path, lambda: local_files.create(local, data))
+            else:
+                created = self._persistently(path, lambda: remote.create(self.filesystem, self.full(path), data))
         except FileExistsError:
-            return False
-        except (NotImplementedError, TypeError):
-            if self.exists(path):
-                return False
-            self.filesystem.pipe_file(self.full(path), data)
+            created = False
+        if created:
+            return True
+        try:
             return self.read_bytes(path) == data
-        return True
+        except FileNotFoundError:
+            return False  # it stood, and was removed since
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy a local file into the root, whole or not at all, without holding it in memory."""
-        if self.is_local:
-            target = Path(self.full(path))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-            try:
-                with source.open("rb") as reader, temporary.open("wb") as writer:
-                    while block := reader.read(_COPY_BYTES):
-                        writer.write(block)
-                    writer.flush()
-                    os.fsync(writer.fileno())
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        """Copy a local file into the root, whole or not at all; a large one in parts, some at once.
+
+        Raises FileNotFoundError where there is no such local file.
+        """
+        source.stat()
+        local = self.local_path(path)
+        if local is not None:
+            self._persistently(path, lambda: local_files.write(local, local_files.blocks(source)))
         else:
-            self.filesystem.put_file(str(source), self.full(path))
+            self._persistently(path, lambda: remote.put(self.filesystem, source, self.full(path)), _FORGOTTEN_UPLOAD)
 
     def download(self, path: str, target: Path) -> None:
-        """Copy a file of the root to local disk; raises FileNotFoundError."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            self.filesystem.get_file(self.full(path), str(temporary))
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Copy a file of the root to local disk, whole or not at all; raises FileNotFoundError."""
+        local_files.write(target, self._blocks(path), durable=False)
 
     def names(self, folder: str) -> list[str]:
         """Sorted names directly below a folder; empty where there is none. Never served from a stale listing."""
-        self.filesystem.invalidate_cache(self.full(folder))
+        if not self.exists(folder):
+            return []  # s3fs would list the folder above it, which may be a whole bucket
         try:
-            entries = self.filesystem.ls(self.full(folder), detail=False)
+            entries = self._persistently(folder, lambda: self.filesystem.ls(self.full(folder), detail=False))
         except FileNotFoundError:
             return []
         found = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries}
         return sorted(name for name in found if not name.startswith("."))
 
+    def walk(self, folder: str) -> Iterator[Entry]:
+        """Every file below a folder, in no order; nothing where there is none. Never served from a stale listing.
+
+        Object stores answer a thousand files a request, and the listing is held in memory (about 1 KB a
+        file): walk a stage at a time, and never in a run's hot path.
+        """
+        if self.is_local:
+            yield from walk_local(self.base, folder)
+            return
+        self.filesystem.invalidate_cache(self.full(folder))
+        found = self._persistently(folder, lambda: self.filesystem.find(self.full(folder), detail=True))
+        prefix = self.base.strip("/") + "/"
+        for name, info in found.items():
+            path = name.strip("/").removeprefix(prefix)
+            if name.endswith("/") or any(part.startswith(".") for part in path.split("/")):
+                continue  # a console's mark of an empty folder, or hidden as on local disk
+            yield Entry(path, int(info["size"]), modified_time(info) or self.modified(path))
+
     def remove(self, path: str) -> None:
-        """Delete one file; nothing happens where it is gone already."""
+        """Delete one file, and on local disk the folders that it leaves empty; quiet where it is gone already."""
         try:
-            self.filesystem.rm_file(self.full(path))
+            if self.is_local:
+                self._persistently(path, lambda: local_files.remove(self.base, path))
+            else:
+                self._persistently(path, lambda: self.filesystem.rm_file(self.full(path)))
         except FileNotFoundError:
             return
 
-    def _parent(self, path: str) -> str:
-        return self.full(path).rsplit("/", 1)[0]
+    def remove_many(self, paths: Iterable[str]) -> int:
+        """Delete files, `TRITRACK_CONCURRENCY` at once, and return how many were named; missing ones are quiet."""
+        return sum(1 for _ in in_threads(self.remove, paths))
 
-    def _write_temporary(self, path: str, data: bytes) -> str:
-        target = Path(self.full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        with temporary.open("wb") as writer:
-            writer.write(data)
-            writer.flush()
-            os.fsync(writer.fileno())
-        return str(temporary)
+    def _persistently(
+        self, path: str, operation: Callable[[], Result], also: tuple[type[Exception], ...] = ()
+    ) -> Result:
+        return persistently(operation, f"{self.url.rstrip('/')}/{path}", also=also)
 
-    def _create_in_memory(self, path: str, data: bytes) -> bool:
-        with _memory_lock:
-            if self.filesystem.exists(self.full(path)):
-                return False
-            self.filesystem.pipe_file(self.full(path), data)
-            return True
+    def _info(self, path: str) -> dict[str, Any]:
+        return self._persistently(path, lambda: remote.info(self.filesystem, self.full(path)))
+
+    def _blocks(self, path: str) -> Iterator[bytes]:
+        """A file in order; a remote one in ranges of which some are read at once, each tried again by itself."""
+        local = self.local_path(path)
+        if local is not None:
+            yield from local_files.blocks(local)
+            return
+        first = self.read_range(path, 0, _RANGE_BYTES)
+        yield first
+        if len(first) == _RANGE_BYTES:
+            size = self.size(path)
+            yield from in_threads(
+                lambda offset: self._whole_range(path, offset, size), range(_RANGE_BYTES, size, _RANGE_BYTES)
+            )
+
+    def _whole_range(self, path: str, offset: int, file_size: int) -> bytes:
+        expected = min(_RANGE_BYTES, file_size - offset)
+        block = self.read_range(path, offset, expected)
+        if len(block) != expected:
+            raise RootError(f"root: {self.url}/{path} changed while it was read; run again")
+        return block
 
 
 def open_root(url: str) -> Root:
     """Open a storage root; one object a URL and process.
 
-    Raises RootError where the scheme is unknown, a local folder cannot be written, or a bucket is missing
-    or refuses the credentials. S3 endpoint and credentials come from the environment, as in every AWS tool
-    (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...).
+    Raises RootError where the scheme is unknown or its package is missing, a local folder cannot be
+    written, a bucket does not exist, or the store refuses the credentials or cannot be reached. Endpoint,
+    region, credentials and retries of S3 come from the environment, as in every AWS tool
+    (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_MAX_ATTEMPTS`, ...).
     """
     return _open_root(url, os.getpid())
 
 
 def hash_file(path: Path) -> tuple[str, int]:
     """SHA-256 (hex) and size in bytes of a local file, read in blocks."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as reader:
-        while block := reader.read(_COPY_BYTES):
-            digest.update(block)
-            size += len(block)
-    return digest.hexdigest(), size
+    return _digest(local_files.blocks(path))
 
 
 @functools.lru_cache(maxsize=32)
 def _open_root(url: str, process: int) -> Root:
-    if not url:
-        raise RootError("root: empty; give a folder or a URL such as s3://bucket/prefix")
-    scheme = url.split("://", 1)[0] if "://" in url else "file"
-    # A kept listing hides what another process wrote since.
-    options = {"use_listings_cache": False} if scheme in _S3_SCHEMES else {}
-    try:
-        filesystem, base = fsspec.core.url_to_fs(url, **options)
-    except (ValueError, ImportError) as error:
-        raise RootError(
-            f"root: {url!r} cannot be opened ({error}); give a folder, s3://bucket/prefix or another fsspec URL"
-        ) from error
-    root = Root(filesystem, str(base), url)
-    if root.is_local:
-        _require_writable(Path(root.base), url)
-    elif scheme in _S3_SCHEMES:
-        _require_bucket(root)
-    return root
+    return Root(*connect(url), url)
 
 
-def _require_writable(folder: Path, url: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RootError(
-            f"root: {url!r} cannot be made ({error.strerror}); choose a folder that you may write to"
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise RootError(f"root: {url!r} is not writable; choose a folder that you may write to")
-
-
-def _require_bucket(root: Root) -> None:
-    """Ask for the bucket itself: s3fs's `exists` answers False for every error."""
-    from botocore.exceptions import BotoCoreError, NoCredentialsError
-
-    bucket = root.base.split("/", 1)[0]
-    try:
-        root.filesystem.call_s3("head_bucket", Bucket=bucket)
-    except FileNotFoundError as error:
-        raise RootError(
-            f"root: bucket {bucket!r} does not exist at the endpoint in use; make it first, or check AWS_ENDPOINT_URL"
-        ) from error
-    except (PermissionError, NoCredentialsError) as error:
-        raise RootError(
-            f"root: {root.url!r} refuses the credentials ({error}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
-    except (OSError, BotoCoreError, ValueError) as error:
-        raise RootError(
-            f"root: {root.url!r} cannot be reached ({error}); check AWS_ENDPOINT_URL and the network"
-        ) from error
+def _digest(blocks: Iterable[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    for block in blocks:
+        digest.update(block)
+        size += len(block)
+    return digest.hexdigest(), size

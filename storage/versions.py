@@ -1,26 +1,32 @@
-"""Data set versions: `datasets/<name>/<n>.json`, numbered, immutable, made by conditional create."""
+"""Data set versions: numbered and immutable, each a small JSON head that names its tables.
+
+`datasets/<name>/<n>.json` holds counts, recipes and the units that reduce over the data set; its sources, videos and
+shards lie in Parquet tables under their own digest, which versions share where nothing changed. So a version of a
+hundred thousand sources is read in a handful of requests.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import TypeAdapter
-
+from storage.keys import JSON
+from storage.manifests import StoredFile
 from storage.root import Root, RootError
 
-SCHEMA = 1
+SCHEMA = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 FailureClass = Literal["permanent", "transient", "poison"]
 Split = Literal["train", "held_out"]
+TableName = Literal["sources", "videos", "shards"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that ended early, as data.
 
@@ -36,33 +42,47 @@ class Failure:
     time: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """One source: where it is, its download unit, and the video (SHA-256) it gave or the failure."""
+    """One source: where it is, its download unit, the video (SHA-256) it gave, and why the last try gave none.
+
+    A failure keeps the video that an earlier try gave.
+    `recipe`: digest of the recipe behind `key`. `origin`: the list, folder or URL that named it. `removed`: when
+    its list stopped naming it (ISO 8601), a tombstone; empty while it is wanted. An empty `key` is to be made again.
+    `size`: bytes of the video.
+    """
 
     location: str
     key: str
+    recipe: str = ""
     video: str | None = None
     failure: Failure | None = None
+    origin: str = ""
+    removed: str = ""
+    size: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoEntry:
     """One video: its track unit, what near-duplicates are told by, and its split.
 
-    `signature`: 64-bit perceptual hashes (hex) of sampled frames. `group`: the digest that near-duplicates
-    share. Both are empty and the split None until the video is tracked and sharded.
+    `signature`: 64-bit perceptual hashes of sampled frames, 16 hex digits each, one after the other. `group`: the
+    digest that near-duplicates share. Both are empty and the split None until the video is tracked and sharded.
+    `accepted`: another key that the unit was accepted for. `dropped`: its bytes were dropped once it was tracked.
     """
 
     key: str
+    recipe: str = ""
     tracks: int = 0
-    signature: tuple[str, ...] = ()
+    signature: str = ""
     group: str = ""
     split: Split | None = None
     failure: Failure | None = None
+    accepted: str = ""
+    dropped: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardEntry:
     """One shard unit and the track units (keys) that it packs."""
 
@@ -70,13 +90,24 @@ class ShardEntry:
     split: Split
     tracks: tuple[str, ...]
     pairs: int
+    recipe: str = ""
+    accepted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitEntry:
+    """A unit that reduces over the data set, and another key that it was accepted for."""
+
+    key: str
+    accepted: str = ""
 
 
 @dataclass(frozen=True)
 class Version:
     """The state of a data set: outcomes by source id and video, shards, and the units that reduce over it.
 
-    `units` maps "triplets", "train" and "evaluate/<benchmark>" to keys.
+    `units` maps "triplets", "train" and "evaluate/<benchmark>" to their units; `recipes` the digests that entries
+    name to recipes as JSON. `tables` says where its tables lie.
     """
 
     name: str
@@ -84,37 +115,143 @@ class Version:
     sources: Mapping[str, SourceEntry] = field(default_factory=dict)
     videos: Mapping[str, VideoEntry] = field(default_factory=dict)
     shards: tuple[ShardEntry, ...] = ()
-    units: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, UnitEntry] = field(default_factory=dict)
+    recipes: Mapping[str, JSON] = field(default_factory=dict)
     created: str = ""
+    tables: Mapping[TableName, StoredFile] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The small part of a version. `counts`: sources, removed, failed, videos, bytes, tracks, shards, pairs."""
+
+    name: str
+    number: int
+    created: str
+    note: str
+    counts: Mapping[str, int]
+    units: Mapping[str, UnitEntry]
+    recipes: Mapping[str, JSON]
+    tables: Mapping[TableName, StoredFile]
     schema: int = SCHEMA
 
 
 def latest_version(root: Root, name: str) -> Version:
     """The newest version, or number 0 with nothing in it. Raises RootError for a bad name or a newer schema."""
-    numbers = _numbers(root, name)
-    return _read(root, name, numbers[-1]) if numbers else Version(name)
+    numbers = version_numbers(root, name)
+    return read_version(root, name, numbers[-1]) if numbers else Version(name)
 
 
-def update_version(root: Root, name: str, change: Callable[[Version], Version]) -> Version:
-    """Apply a change to the newest version and store the result as the next one.
+def update_version(root: Root, name: str, change: Callable[[Version], Version], note: str = "") -> Version:
+    """Apply a change to the newest version and store the result as the next one; `note` says what made it.
 
     `change` must be a pure function of the version it is given: a writer that loses the race for a number
     applies it again to the winner's version, so that concurrent runs lose nothing. Returns the standing
     version where the change changes nothing.
     """
+    from storage.version_tables import write_tables
+
     while True:
         current = latest_version(root, name)
         changed = replace(change(current), name=name, number=current.number, created=current.created)
+        changed = replace(changed, recipes=_used_recipes(changed))
         if changed == current:
             return current
-        following = replace(changed, number=current.number + 1, created=datetime.now(UTC).isoformat(timespec="seconds"))
-        data = json.dumps(asdict(following), ensure_ascii=False, indent=0).encode()
-        if root.create_bytes(version_path(name, following.number), data):
+        following = replace(
+            changed,
+            number=current.number + 1,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            tables=write_tables(root, current, changed),
+        )
+        if root.create_bytes(version_path(name, following.number), _head_bytes(following, note)):
             return following
+
+
+def read_version(root: Root, name: str, number: int) -> Version:
+    """One version, whole. Raises FileNotFoundError where there is none, RootError where it cannot be read."""
+    from storage.version_tables import read_tables
+
+    head = read_head(root, name, number)
+    try:
+        sources, videos, shards = read_tables(root, head.tables)
+    except (FileNotFoundError, RootError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(version_path(name, number), error) from error
+    return Version(name, number, sources, videos, shards, head.units, head.recipes, head.created, head.tables)
+
+
+def read_head(root: Root, name: str, number: int) -> Head:
+    """What a version says without its tables. Raises FileNotFoundError, or RootError where it cannot be read."""
+    path = version_path(name, number)
+    data = root.read_bytes(path)
+    try:
+        record = json.loads(data)
+        schema = int(record["schema"])
+        if schema == SCHEMA:
+            record["units"] = {unit: UnitEntry(**entry) for unit, entry in record["units"].items()}
+            record["tables"] = {table: StoredFile(**file) for table, file in record["tables"].items()}
+            return Head(**record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if schema < SCHEMA:
+        raise RootError(f"root: {path} has schema {schema}, of before the first release; begin with an empty root")
+    raise RootError(f"root: {path} has schema {schema}, this Tritrack reads {SCHEMA}; update Tritrack")
+
+
+def version_numbers(root: Root, name: str) -> list[int]:
+    """The numbers of the versions that there are, rising."""
+    folder = version_path(name, 0).rsplit("/", 1)[0]
+    stems = [entry.removesuffix(".json") for entry in root.names(folder) if entry.endswith(".json")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
 def dataset_names(root: Root) -> list[str]:
     return [name for name in root.names("datasets") if _NAME.fullmatch(name)]
+
+
+def unit_keys(version: Version) -> Iterator[tuple[str, str]]:
+    """(stage, key) of every unit that the version reaches, those that units were accepted for included.
+
+    A failed item has no unit; a removed source reaches none.
+    """
+    for source in version.sources.values():
+        if source.video and source.key and not source.removed and not source.failure:
+            yield "download", source.key
+    for video in version.videos.values():
+        if not video.failure:
+            yield from (("track", key) for key in (video.key, video.accepted) if key)
+    for shard in version.shards:
+        yield from (("shard", key) for key in (shard.key, shard.accepted) if key)
+    for name, unit in version.units.items():
+        yield from ((unit_stage(name), key) for key in (unit.key, unit.accepted) if key)
+
+
+def unit_stage(name: str) -> str:
+    """The stage of one of `Version.units`."""
+    return "shard" if name == "triplets" else name.split("/", 1)[0]
+
+
+def counts_of(version: Version) -> dict[str, int]:
+    """What the head of a version counts."""
+    wanted = [source for source in version.sources.values() if not source.removed]
+    kept = [video for video in version.videos.values() if not video.failure]
+    return {
+        "sources": len(wanted),
+        "removed": len(version.sources) - len(wanted),
+        "failed": sum(source.failure is not None for source in wanted) + len(version.videos) - len(kept),
+        "videos": len(kept),
+        "bytes": held_bytes(version),
+        "tracks": sum(video.tracks for video in kept),
+        "shards": len(version.shards),
+        "pairs": sum(shard.pairs for shard in version.shards),
+    }
+
+
+def held_bytes(version: Version) -> int:
+    """Bytes of the raw videos that the data set keeps; one that several sources gave counts once."""
+    sizes = {source.video: source.size for source in version.sources.values() if source.video and not source.removed}
+    return sum(
+        size for video, size in sizes.items() if video not in version.videos or not version.videos[video].dropped
+    )
 
 
 def version_path(name: str, number: int) -> str:
@@ -123,22 +260,20 @@ def version_path(name: str, number: int) -> str:
     return f"datasets/{name}/{number}.json"
 
 
-def _numbers(root: Root, name: str) -> list[int]:
-    folder = version_path(name, 0).rsplit("/", 1)[0]
-    stems = [entry.removesuffix(".json") for entry in root.names(folder) if entry.endswith(".json")]
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+def _head_bytes(version: Version, note: str) -> bytes:
+    units = dict(sorted(version.units.items()))
+    counts, recipes, tables = counts_of(version), version.recipes, version.tables
+    head = Head(version.name, version.number, version.created, note, counts, units, recipes, tables)
+    return json.dumps(asdict(head), ensure_ascii=False, indent=1).encode()
 
 
-def _read(root: Root, name: str, number: int) -> Version:
-    path = version_path(name, number)
-    data = root.read_bytes(path)
-    try:
-        schema = int(json.loads(data)["schema"])
-        if schema <= SCHEMA:
-            return TypeAdapter(Version).validate_json(data)
-    except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RootError(
-            f"root: {path} is damaged ({reason}); restore it, or delete it to go on from the version before"
-        ) from error
-    raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")
+def _used_recipes(version: Version) -> dict[str, JSON]:
+    entries = (version.sources.values(), version.videos.values(), version.shards)
+    used = {entry.recipe for group in entries for entry in group}
+    return {digest: recipe for digest, recipe in version.recipes.items() if digest in used}
+
+
+def _damaged(path: str, error: Exception) -> RootError:
+    told = str(error).removeprefix("root: ").split("; ")[0]  # what is wrong, without the remedy for other files
+    reason = (told if isinstance(error, RootError) else f"{type(error).__name__}: {error}").splitlines()[0]
+    return RootError(f"root: {path} is damaged ({reason}); restore it, or delete it to go on from the version before")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.records import Dropped
+from tasks.records import Dropped, Paused
 
 _FORWARDED_LOGGERS = ("tasks", "storage")
 
@@ -32,11 +32,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a call gave: its value, or the Dropped that ended its item; and what it logged."""
+    """What a call gave: its value, or the Dropped that ended its item; and what it logged.
+
+    `paused`: what ran out, where the item is left for a later run.
+    """
 
     value: Any
     dropped: Dropped | None
     logs: tuple[tuple[str, int, str], ...] = ()
+    paused: str = ""
 
 
 class WorkerPool:
@@ -58,13 +62,16 @@ class WorkerPool:
     ) -> None:
         self.close(kill=kind is not None)
 
-    def run(self, calls: Sequence[Call]) -> Iterator[tuple[int, Reply]]:
-        """Run the calls; yields (index, reply) as they end. Errors that are not Dropped propagate."""
+    def run(self, calls: Sequence[Call], stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, Reply]]:
+        """Run the calls; yields (index, reply) as they end. Errors that are not Dropped or Paused propagate.
+
+        Once `stop` is true no call is begun; those in flight end.
+        """
         waiting = list(range(len(calls)))[::-1]
         flying: dict[Future[Reply], int] = {}
         suspects: list[int] = []
         while waiting or flying:
-            while waiting and len(flying) < self._workers:
+            while waiting and len(flying) < self._workers and not stop():
                 index = waiting.pop()
                 try:
                     flying[self._submit(calls[index])] = index
@@ -72,6 +79,8 @@ class WorkerPool:
                     waiting.append(index)
                     break
             if not flying:
+                if stop():
+                    return
                 self.close(kill=True)
                 continue
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
@@ -149,6 +158,8 @@ def _perform(call: Call) -> Reply:
         return Reply(value, None, tuple(records))
     except Dropped as dropped:
         return Reply(None, dropped, tuple(records))
+    except Paused as paused:
+        return Reply(None, None, tuple(records), str(paused))
     finally:
         for name in _FORWARDED_LOGGERS:
             logging.getLogger(name).removeHandler(handler)

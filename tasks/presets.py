@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.configuration import StageConfig
 from tasks.download.config import DownloadConfig
@@ -20,6 +20,9 @@ class ExecutionConfig(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
     batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
+    keep_videos: Literal["always", "until_tracked"] = Field(
+        "always", description="Keep raw videos, or drop their bytes once they are tracked (fetched again if needed)."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where tensors live; auto takes the best one present."
     )
@@ -35,6 +38,15 @@ class RunConfig(StageConfig):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="after")
+    def _frames_for_labels(self) -> Self:
+        if self.evaluate.labels and self.execution.keep_videos != "always":
+            raise ValueError(
+                "evaluate.labels needs the frames of the videos, and execution.keep_videos = "
+                f"{self.execution.keep_videos!r} drops them; set it to 'always', or leave the labels empty"
+            )
+        return self
 
 
 def sample() -> RunConfig:

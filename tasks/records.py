@@ -108,6 +108,13 @@ def no_progress(done: int, total: int, note: str = "") -> None:
     """The progress of those who do not ask."""
 
 
+class Paused(Exception):
+    """Work that ends here for now, since something ran out (a disk, a budget); a later run goes on with its item.
+
+    The message says what ran out and what to do, in one line.
+    """
+
+
 class Dropped(Exception):
     """An item ends here as a counted outcome: a bad input, never a programming error.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import stat
 import tempfile
 import time
 from pathlib import Path
 
 from storage.keys import JSON, KeyDocument
+from storage.layout import purged_path
 from storage.manifests import Manifest, StoredFile, commit, video_path
 from storage.root import Root, hash_file
 from tasks.download.config import DownloadConfig
@@ -19,7 +21,7 @@ from tasks.download.probe import VideoFacts, probe_video
 from tasks.download.redaction import redact
 from tasks.download.sources import Source
 from tasks.download.ytdlp import TITLE_CHARACTERS, Fetched, fetch_url
-from tasks.records import Dropped, Progress, no_progress
+from tasks.records import Dropped, Paused, Progress, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +32,14 @@ def download_source(
     """Fetch, probe and store one source, then commit its unit; raises Dropped where it gives no video.
 
     The manifest's file `video.bin` is the video by content; its facts are what later stages and a reader of
-    provenance need. A failing store raises OSError or RootError: that is not the source's fault.
+    provenance need. A failing store raises OSError or RootError: that is not the source's fault. Raises Paused
+    where a disk is full, or has less than `min_free_bytes` free.
     """
     start = time.monotonic()
+    require_space(root, config.min_free_bytes)
     with tempfile.TemporaryDirectory(prefix="tritrack-download-") as scratch:
         if source.kind == "url":
-            fetched = fetch_url(source.location, config, Path(scratch), progress)
+            fetched = _fetch(source.location, config, Path(scratch), progress)
         else:
             fetched = _local_file(source, config)
         facts = probe_video(fetched.path)
@@ -53,6 +57,27 @@ def download_source(
         redact(source.location), stored.sha256[:16], stored.size, facts.width, facts.height, facts.duration_seconds,
     )  # fmt: skip
     return manifest
+
+
+def require_space(root: Root, min_free_bytes: int) -> None:
+    """Raise Paused where the scratch folder's disk, or a local root's, has less than so many bytes free."""
+    local = root.local_path("")
+    for what, folder in (("scratch", Path(tempfile.gettempdir())), ("root", local)):
+        free = shutil.disk_usage(folder).free if folder else min_free_bytes
+        if free < min_free_bytes:
+            raise Paused(
+                f"{what}: {folder} has {free:,} bytes free, less than download.min_free_bytes = {min_free_bytes:,}; "
+                "free space and run again, all that is committed is kept"
+            )
+
+
+def _fetch(url: str, config: DownloadConfig, scratch: Path, progress: Progress) -> Fetched:
+    try:
+        return fetch_url(url, config, scratch, progress)
+    except Dropped as dropped:
+        if dropped.reason != "disk_full":
+            raise
+        raise Paused(f"scratch: {scratch.parent} is full; free space and run again") from dropped
 
 
 def _local_file(source: Source, config: DownloadConfig) -> Fetched:
@@ -75,6 +100,8 @@ def _local_file(source: Source, config: DownloadConfig) -> Fetched:
 def _store(root: Root, source: Source, document: KeyDocument, path: Path) -> StoredFile:
     """Upload the bytes under their digest, unless they lie there whole already."""
     sha256, size = hash_file(path)
+    if root.exists(purged_path(sha256)):
+        raise Dropped("permanent", "purged", f"video {sha256} was purged from this root")
     stored = StoredFile(video_path(sha256), size, sha256)
     is_new = not root.exists(stored.path) or root.size(stored.path) != size
     if is_new:

@@ -5,15 +5,17 @@ Neither the code nor yt-dlp's version enters: a newer tool or an edited retry ru
 
 from __future__ import annotations
 
+import functools
 import os
 
-from storage.keys import JSON, KeyDocument
+from storage.keys import JSON, KeyDocument, Recipe
 from tasks.configuration import key_parameters
 from tasks.download.config import DownloadConfig
 from tasks.download.redaction import redact
 from tasks.download.sources import Source
 
 SCHEMA = 1
+FILE_RECIPE = Recipe(stage="download", schema=SCHEMA)
 
 
 def key_document(config: DownloadConfig, source: Source) -> KeyDocument:
@@ -25,9 +27,15 @@ def key_document(config: DownloadConfig, source: Source) -> KeyDocument:
     """
     inputs: dict[str, JSON] = {"source": source.id, "location": redact(source.location)}
     if source.kind == "url":
-        return KeyDocument(stage="download", schema=SCHEMA, parameters=key_parameters(config), inputs=inputs)
+        return KeyDocument(recipe(config), inputs)
     inputs |= file_state(source.location)
-    return KeyDocument(stage="download", schema=SCHEMA, inputs=inputs)
+    return KeyDocument(FILE_RECIPE, inputs)
+
+
+@functools.lru_cache(maxsize=64)
+def recipe(config: DownloadConfig) -> Recipe:
+    """The recipe of what is fetched from URLs."""
+    return Recipe(stage="download", schema=SCHEMA, parameters=key_parameters(config))
 
 
 def file_state(path: str) -> dict[str, JSON]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from storage.fingerprint import fingerprint
-from storage.keys import JSON, KeyDocument, digest_json, library_versions
+from storage.keys import JSON, KeyDocument, Recipe, digest_json, library_versions
 from storage.root import hash_file
 from tasks.configuration import key_parameters
 from tasks.evaluate import BENCHMARKS
@@ -42,7 +42,7 @@ def key_document(
         if not labels_digest:
             raise ValueError(f"evaluate.labels: empty; {name} needs a Parquet file of labelled boxes")
         inputs["labels"] = labels_digest
-    return KeyDocument(
+    recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
         seed=seed,
@@ -50,8 +50,8 @@ def key_document(
         variant={"benchmark": name},
         code=fingerprint("tasks.evaluate.benchmark:run_benchmark", module),
         libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
-        inputs=inputs,
     )
+    return KeyDocument(recipe, inputs)
 
 
 def report_document(
@@ -66,21 +66,22 @@ def report_document(
 
     `outcomes` is a digest of what else the page shows: the outcomes of sources and videos, failures included.
     """
-    return KeyDocument(
+    recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
         seed=seed,
         variant={"output": "report", "template": hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()},
         code=fingerprint("tasks.evaluate.report:write_report"),
         libraries=library_versions("av", "jinja2", "matplotlib", "opencv-contrib-python-headless"),
-        inputs={
-            "train": train,
-            "triplets": triplets,
-            "benchmarks": dict(benchmarks),
-            "tracks": digest_json(sorted(tracks)),
-            "outcomes": outcomes,
-        },
     )
+    inputs: dict[str, JSON] = {
+        "train": train,
+        "triplets": triplets,
+        "benchmarks": dict(benchmarks),
+        "tracks": digest_json(sorted(tracks)),
+        "outcomes": outcomes,
+    }
+    return KeyDocument(recipe, inputs)
 
 
 def labels_digest(path: str) -> str:

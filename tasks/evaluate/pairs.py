@@ -99,7 +99,6 @@ class _Shard:
 
 def _margin(manifest: Manifest) -> float:
     """How much wider than the patch the stored crops are: a parameter of the shard unit."""
-    parameters = manifest.document.get("parameters")
-    margin = parameters.get("margin", 1.0) if isinstance(parameters, dict) else 1.0
+    margin = manifest.recipe.parameters.get("margin", 1.0)
     assert isinstance(margin, int | float), "a shard's margin is a number"
     return float(margin)

@@ -129,9 +129,9 @@ def _page(
         counts.update(unit.counts)
     progress(2, 5, "tracks")
     pairs = read_pairs(root, indexed)
-    drawn = track_pictures(root, units, document.seed)
+    drawn = track_pictures(root, units, document.recipe.seed)
     progress(3, 5, "triplets and neighbours")
-    shown = triplet_pictures(root, pairs, document.seed)
+    shown = triplet_pictures(root, pairs, document.recipe.seed)
     neighbours: dict[str, list[QueryPicture]] = {
         benchmark: queries for benchmark, unit in measured.items() if (queries := query_pictures(root, unit))
     }
@@ -160,7 +160,7 @@ def _page(
         "duplicates": _duplicates(pairs)[:_LISTED],
         "documents": _documents(trained, indexed, measured, units, document),
         "libraries": library_versions(*_LIBRARIES),
-        "seed": document.seed,
+        "seed": document.recipe.seed,
         "trained": trained,
     }
 

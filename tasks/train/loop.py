@@ -73,7 +73,7 @@ def train(job: Job, device: torch.device) -> Manifest | None:
     ranks = torch.distributed.get_world_size()
     if batch_pairs(job.config, table) < ranks:
         raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")
-    network = build_network(job.config.network, job.config.embedding, job.document.seed)
+    network = build_network(job.config.network, job.config.embedding, job.document.recipe.seed)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = make_optimiser(network, job.config)
     start = _find_start(root, job, device)
@@ -90,7 +90,7 @@ def train(job: Job, device: torch.device) -> Manifest | None:
 
 def take_steps(run: Run) -> None:
     """Every step from the start's to the last one, with checkpoints between."""
-    config, seed, start = run.job.config, run.job.document.seed, run.start
+    config, seed, start = run.job.config, run.job.document.recipe.seed, run.start
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     stop_asked = _listen_for_sigterm()
     batches = iterate_batches(
@@ -125,7 +125,7 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
     objective = load_variant(OBJECTIVES, run.job.config.objective, "objective")
     groups = torch.from_numpy(batch.groups).to(run.device)
     gathered = gather_pairs(embeddings, len(groups))
-    outcome: Outcome = objective.compute_loss(gathered, groups, run.job.config, run.job.document.seed, step)
+    outcome: Outcome = objective.compute_loss(gathered, groups, run.job.config, run.job.document.recipe.seed, step)
     return outcome
 
 
@@ -148,10 +148,11 @@ def save(run: Run, step: int) -> None:
 def commit_run(run: Run) -> Manifest:
     """Commit the unit. Rank 0 does it, since it holds the weights: the parent needs no torch for it."""
     config, document = run.job.config, run.job.document
-    spec = NetworkSpec(config.network, config.embedding, config.input_px, document.seed)
+    spec = NetworkSpec(config.network, config.embedding, config.input_px, document.recipe.seed)
     steps, size = config.steps - run.start.step, batch_pairs(config, run.table)
     images_per_second = 2 * size * steps / (time.monotonic() - run.begun)
     facts = {
+        **run.job.seen,
         "network": config.network,
         "parameters": num_parameters(run.network),
         "final_loss": run.metrics.final_loss(),

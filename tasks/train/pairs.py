@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.keys import JSON
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root
 from storage.shards import ShardReader
@@ -90,6 +89,5 @@ def _require_two_groups(groups: NDArray[Any]) -> None:
 
 
 def _margin(shard: Manifest) -> float:
-    parameters: JSON = shard.document.get("parameters", {})
-    margin = parameters.get("margin", 1.0) if isinstance(parameters, dict) else 1.0
+    margin = shard.recipe.parameters.get("margin", 1.0)
     return float(margin) if isinstance(margin, int | float) else 1.0

@@ -4,101 +4,55 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from flows.plan import (
+    SourceList,
     all_failures,
     is_done,
+    known_sources,
     plan_download,
-    plan_evaluate,
     plan_run,
-    plan_shard,
     plan_track,
-    plan_train,
-    record_download,
-    record_shard,
-    record_track,
-    record_units,
 )
+from flows.record import drop_tracked, record_download, want_again
 from storage.versions import Failure, Version
-from tasks.batch import Outcome, Unit
-from tasks.download.sources import Source, source_at
+from tasks.batch import Outcome
+from tasks.download.sources import source_at
 from tasks.presets import RunConfig, sample
+from tests.flows.imagined import imagined_outcomes, imagined_run, imagined_sources, imagined_video, ran
 
 CONFIG = sample()
 
 
-def _sources(*numbers: int) -> list[Source]:
-    return [source_at(f"https://videos.example/{n}.mp4") for n in numbers]
-
-
-def _video(location: str) -> str:
-    return f"{int(location.rsplit('/', 1)[1].removesuffix('.mp4')):064x}"
-
-
-def _done(unit: Unit) -> Outcome:
-    """What the unit's work would have told."""
-    if unit.document.stage == "download":
-        return Outcome(unit.item, unit.key, facts={"video": _video(unit.item)})
-    if unit.document.stage == "track":
-        signature = [
-            f"{(int(unit.item, 16) + 1) * 0x9E3779B97F4A7C15 * (frame + 1) % 2**64:016x}" for frame in range(8)
-        ]
-        return Outcome(unit.item, unit.key, counts={"tracks": 5}, facts={"signature": signature})
-    return Outcome(unit.item, unit.key, counts={"pairs": 5})
-
-
-def _outcomes(units: Sequence[Unit]) -> dict[str, Outcome]:
-    return {unit.key: _done(unit) for unit in units}
-
-
-def _run(version: Version, sources: Sequence[Source], config: RunConfig) -> tuple[Version, list[tuple[str, str]]]:
-    """Run every stage with stubbed work; returns the version and the (stage, item) of every unit that ran."""
-    ran: list[tuple[str, str]] = []
-    plan = plan_download(version, sources, config)
-    version = record_download(version, sources, config, _outcomes(plan.units))
-    ran += [("download", unit.item) for unit in plan.units]
-    plan = plan_track(version, config)
-    version = record_track(version, _outcomes(plan.units))
-    ran += [("track", unit.item) for unit in plan.units]
-    shard = plan_shard(version, config)
-    version = record_shard(version, shard, _outcomes(shard.stage.units), shard.triplets.key if shard.triplets else None)
-    ran += [("shard", unit.item) for unit in shard.stage.units]
-    ran += [("shard", "triplets")] if shard.triplets else []
-    plan = plan_train(version, config)
-    for unit in plan.units:
-        version = record_units(version, {"train": unit.key})
-        ran.append(("train", unit.item))
-    plan = plan_evaluate(version, config)
-    version = record_units(version, {f"evaluate/{unit.item}": unit.key for unit in plan.units})
-    ran += [("evaluate", unit.item) for unit in plan.units]
-    return version, ran
+def _run(version: Version, given: SourceList, config: RunConfig) -> tuple[Version, list[tuple[str, str]]]:
+    after, plans = imagined_run(version, given, config)
+    return after, ran(plans)
 
 
 @pytest.fixture(scope="module")
 def first() -> Version:
-    return _run(Version("night"), _sources(*range(8)), CONFIG)[0]
+    return _run(Version("night"), imagined_sources(*range(8)), CONFIG)[0]
 
 
 def test_a_second_run_does_nothing(first: Version) -> None:
-    again, ran = _run(first, _sources(*range(8)), CONFIG)
+    again, ran = _run(first, imagined_sources(*range(8)), CONFIG)
     assert ran == []
     assert again == first
-    plans = plan_run(first, _sources(*range(8)), CONFIG)
+    plans = plan_run(first, imagined_sources(*range(8)), CONFIG)
     assert is_done(plans)
     assert not any(plan.units for plan in plans)
 
 
 def test_an_empty_data_set_is_not_done() -> None:
-    assert not is_done(plan_run(Version("new"), [], CONFIG))
+    assert not is_done(plan_run(Version("new"), SourceList([]), CONFIG))
 
 
 def test_new_sources_run_alone(first: Version) -> None:
-    grown, ran = _run(first, _sources(*range(10)), CONFIG)
-    assert [item for stage, item in ran if stage == "track"] == [f"{n:064x}" for n in (8, 9)]
+    grown, ran = _run(first, imagined_sources(*range(10)), CONFIG)
+    assert [item for stage, item in ran if stage == "track"] == sorted(imagined_video(n) for n in (8, 9))
     assert {stage for stage, _ in ran} == {"download", "track", "shard", "train", "evaluate"}
     old = {shard.key for shard in first.shards}
     assert old <= {shard.key for shard in grown.shards}, "no old shard is packed again"
@@ -106,64 +60,86 @@ def test_new_sources_run_alone(first: Version) -> None:
 
 
 def test_one_video_under_two_urls_is_tracked_once() -> None:
-    sources = [source_at("https://a.example/3.mp4"), source_at("https://b.example/3.mp4")]
-    version, ran = _run(Version("twins"), sources, CONFIG)
+    given = SourceList([source_at("https://a.example/3.mp4"), source_at("https://b.example/3.mp4")])
+    version, ran = _run(Version("twins"), given, CONFIG)
     assert [stage for stage, _ in ran].count("download") == 2
     assert [stage for stage, _ in ran].count("track") == 1
     assert len(version.videos) == 1
 
 
-@pytest.mark.parametrize(
-    ("field", "stages"),
-    [
-        ({"download": {"retries": 9}}, set()),
-        ({"download": {"max_height_px": 240}}, {"download"}),
-        ({"track": {"fb_threshold_px": 0.3}}, {"track", "shard", "train", "evaluate"}),
-        ({"shard": {"jpeg_quality": 80}}, {"shard", "train", "evaluate"}),
-        ({"train": {"steps": 7}}, {"train", "evaluate"}),
-        ({"train": {"checkpoint_every_steps": 7}}, set()),
-        ({"evaluate": {"bootstrap_samples": 200}}, {"evaluate"}),
-        ({"execution": {"workers": 1, "batch_units": 1, "device": "cpu"}}, set()),
-    ],
-)
-def test_a_changed_field_redoes_its_stage_and_what_follows(
-    first: Version, field: dict[str, dict[str, object]], stages: set[str]
-) -> None:
-    document = CONFIG.model_dump()
-    for section, values in field.items():
-        document[section] |= values
-    _, ran = _run(first, _sources(*range(8)), RunConfig.model_validate(document))
-    assert {stage for stage, _ in ran} == stages
-
-
-def _failing(version: Version, kind: str) -> Version:
-    source = _sources(1)[0]
-    plan = plan_download(version, [source], CONFIG)
-    failure = Failure("download", kind, "why", "words", 1, "now")  # type: ignore[arg-type]
-    outcome = Outcome(source.location, plan.units[0].key, failure=failure)
-    return record_download(version, [source], CONFIG, {outcome.key: outcome})
+def _failing(version: Version, kind: str, time: str = "now") -> Version:
+    given = imagined_sources(1)
+    plan = plan_download(version, given, CONFIG)
+    failure = Failure("download", kind, "why", "words", 1, time)  # type: ignore[arg-type]
+    outcome = Outcome(plan.units[0].item, plan.units[0].key, failure=failure)
+    return record_download(version, given, CONFIG, {outcome.key: outcome})
 
 
 @pytest.mark.parametrize(("kind", "tried_again"), [("permanent", False), ("poison", False), ("transient", True)])
 def test_only_transient_failures_are_tried_again(kind: str, tried_again: bool) -> None:
     version = _failing(Version("bad"), kind)
-    plan = plan_download(version, _sources(1), CONFIG)
+    plan = plan_download(version, imagined_sources(1), CONFIG)
     assert bool(plan.units) is tried_again
     assert list(all_failures(version)) == ["https://videos.example/1.mp4"]
 
 
-def test_attempts_add_up() -> None:
-    version = _failing(_failing(Version("bad"), "transient"), "transient")
+def test_attempts_add_up_but_one_outcome_counts_once() -> None:
+    version = _failing(_failing(Version("bad"), "transient"), "transient", "later")
     (failure,) = all_failures(version).values()
     assert failure.attempts == 2
+    assert _failing(version, "transient", "later") == version, "recorded twice, as after a lost answer"
 
 
 def test_recording_onto_a_newer_version_loses_nothing(first: Version) -> None:
-    sources = _sources(20)
-    plan = plan_download(first, sources, CONFIG)
-    other = replace(first, sources={**first.sources, **record_download(first, _sources(30), CONFIG, {}).sources})
-    merged = record_download(other, sources, CONFIG, _outcomes(plan.units))
-    assert set(merged.sources) == {*first.sources, *(source.id for source in sources)}
+    given = imagined_sources(20, origin="")
+    plan = plan_download(first, given, CONFIG)
+    other = replace(
+        first, sources={**first.sources, **record_download(first, imagined_sources(30), CONFIG, {}).sources}
+    )
+    merged = record_download(other, given, CONFIG, imagined_outcomes(plan.units))
+    assert set(merged.sources) == {*other.sources, *(source.id for source in given.sources)}
+
+
+def test_a_source_that_its_list_leaves_out_is_retired_and_what_follows_is_made_without_it(first: Version) -> None:
+    version, ran = _run(first, imagined_sources(*range(7)), CONFIG)
+    (gone,) = (entry for entry in version.sources.values() if entry.removed)
+    assert gone.location == "https://videos.example/7.mp4"
+    assert {stage for stage, _ in ran} == {"shard", "train", "evaluate"}
+    packed = {track for shard in version.shards for track in shard.tracks}
+    assert version.videos[gone.video or ""].key not in packed
+    assert known_sources(version).sources == [
+        source for source in known_sources(first).sources if source.location != gone.location
+    ]
+    back, ran = _run(version, imagined_sources(*range(8)), CONFIG)
+    assert [stage for stage, _ in ran if stage in ("download", "track")] == [], "its tombstone is lifted, no more"
+    assert not any(entry.removed for entry in back.sources.values())
+
+
+def test_another_list_or_none_retires_nothing(first: Version) -> None:
+    for given in (
+        imagined_sources(3, origin="other.txt"),
+        imagined_sources(3, origin=""),
+        known_sources(first),
+    ):
+        assert not plan_download(first, given, CONFIG).removed
+    keep = CONFIG.model_copy(update={"download": CONFIG.download.model_copy(update={"keep_removed": True})})
+    assert plan_download(first, imagined_sources(3), CONFIG).removed
+    assert not plan_download(first, imagined_sources(3), keep).removed
+
+
+def test_dropped_videos_are_fetched_again_only_where_they_must_be_tracked_again(first: Version) -> None:
+    dropped = drop_tracked(first, first.videos)
+    assert is_done(plan_run(dropped, imagined_sources(*range(8)), CONFIG))
+    other = CONFIG.model_copy(update={"track": CONFIG.track.model_copy(update={"fb_threshold_px": 0.3})})
+    plan = plan_track(dropped, other)
+    assert (len(plan.units), len(plan.wanting)) == (0, 8)
+    wanted = want_again(dropped, plan.wanting)
+    fetch = plan_download(wanted, imagined_sources(*range(8)), other)
+    assert len(fetch.units) == 8
+    assert all(unit.again for unit in fetch.units), "whatever storage holds"
+    back = record_download(wanted, imagined_sources(*range(8)), other, imagined_outcomes(fetch.units))
+    assert not any(entry.dropped for entry in back.videos.values())
+    assert len(plan_track(back, other).units) == 8
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from storage.root import Root, open_root
+from tests.storage.proxy import StoreProxy, store_proxy
 
 _memory_roots = itertools.count(1)
+_proxied_roots = itertools.count(1)
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -27,3 +29,48 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
 def s3_root(s3_root_url: Callable[[], str]) -> Root:
     """An empty root on the S3 server."""
     return open_root(s3_root_url())
+
+
+@pytest.fixture(scope="session")
+def _proxied(s3_endpoint: str, s3_root_url: Callable[[], str]) -> Iterator[tuple[StoreProxy, Root]]:
+    """A proxy in front of the S3 server, and a root that is reached through it; one of each, since a client is slow."""
+    from s3fs import S3FileSystem
+
+    url = s3_root_url()
+    with store_proxy(s3_endpoint) as proxy:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(S3FileSystem, "cachable", False)
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            root = open_root(url)
+        yield proxy, root
+
+
+@pytest.fixture
+def s3_proxy(_proxied: tuple[StoreProxy, Root]) -> tuple[StoreProxy, Root]:
+    """A proxy in front of the S3 server, quiet yet, and an empty root that is reached through it alone."""
+    proxy, root = _proxied
+    proxy.faults.clear()
+    proxy.requests.clear()
+    name = next(_proxied_roots)
+    return proxy, Root(root.filesystem, f"{root.base}/{name}", f"{root.url}/{name}")
+
+
+@pytest.fixture
+def fresh_clients(s3_proxy: tuple[StoreProxy, Root], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every root that the test opens gets its own client, which goes through the proxy."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setattr(S3FileSystem, "cachable", False)  # an instance keeps the environment that it began with
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_proxy[0].url)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Retries follow each other at once; the pauses of our own layer are written down."""
+    from botocore.retries.standard import ExponentialBackoff
+
+    paused: list[float] = []
+    monkeypatch.setattr("storage.retrying.time.sleep", paused.append)
+    monkeypatch.setattr("botocore.retryhandler.delay_exponential", lambda *_, **__: 0.0)
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
+    return paused

@@ -10,7 +10,7 @@ import pandas
 import pyarrow as pa
 import pytest
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit
 from storage.root import Root
 from storage.tables import read_table, table_bytes
@@ -20,7 +20,7 @@ ROWS = [{"track": f"t{number}", "box": [0.5, 1, 2, number], "jpeg": bytes([numbe
 
 
 def test_rows_read_back_whole_or_by_column(root: Root) -> None:
-    document = KeyDocument(stage="track", schema=1)
+    document = KeyDocument(Recipe("track", 1))
     file = commit(root, document, {"tracks.parquet": table_bytes(ROWS, SCHEMA)}).files["tracks.parquet"]
     assert read_table(root, file).to_pylist() == ROWS
     assert read_table(root, file, ["track"]).to_pylist() == [{"track": row["track"]} for row in ROWS]

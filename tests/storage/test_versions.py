@@ -19,11 +19,16 @@ from storage.versions import (
     Failure,
     ShardEntry,
     SourceEntry,
+    UnitEntry,
     Version,
     VideoEntry,
     dataset_names,
     latest_version,
+    read_head,
+    read_version,
+    unit_keys,
     update_version,
+    version_numbers,
     version_path,
 )
 
@@ -44,31 +49,81 @@ def test_a_version_reads_back_whole(root: Root) -> None:
     failure = Failure(
         "download", "permanent", "not_found", "HTTP Error 404: 見つかりません", 2, "2026-01-01T00:00:00+00:00"
     )
+    broken = VideoEntry("k4", failure=failure)
     full = Version(
         "clips",
-        sources={"s1": SourceEntry("http://a", "k1", video="v1"), "s2": SourceEntry("http://b", "k2", failure=failure)},
-        videos={"v1": VideoEntry("k3", 5, ("0f", "f0"), "g", "held_out"), "v2": VideoEntry("k4", failure=failure)},
-        shards=(ShardEntry("k5", "train", ("k3", "k4"), 7),),
-        units={"train": "k6", "evaluate/retrieval": "k7"},
+        sources={
+            "s1": SourceEntry(
+                "http://a", "k1", "r0", video="v1", origin="list.txt", removed="2026-01-02T00:00:00+00:00"
+            ),
+            "s2": SourceEntry("http://b", "k2", failure=failure),
+        },
+        videos={
+            "v1": VideoEntry("k3", "r1", 5, "0f" * 8, "g", "held_out", accepted="k9", dropped=True),
+            "v2": broken,
+        },
+        shards=(ShardEntry("k5", "train", ("k3", "k4"), 7, "r2", "k10"), ShardEntry("k8", "held_out", (), 0)),
+        units={"train": UnitEntry("k6", "k11"), "evaluate/retrieval": UnitEntry("k7")},
+        recipes={"r0": {"stage": "download", "parameters": {"max_height_px": 480}}, "r1": {}, "r2": {}},
     )
     stored = update_version(root, "clips", lambda _: full)
     assert stored.number == 1
     assert latest_version(root, "clips") == stored
     assert replace(stored, number=0, created="") == full
+    assert set(stored.tables) == {"sources", "videos", "shards"}
     assert dataset_names(root) == ["clips"]
 
 
 def test_a_change_that_changes_nothing_makes_no_version(root: Root) -> None:
     first = update_version(root, "clips", add_source("a"))
     assert update_version(root, "clips", add_source("a")) == first
-    assert root.names("datasets/clips") == ["1.json"]
+    assert root.names("datasets/clips") == ["1.json", "tables"]
 
 
 def test_versions_count_up_past_ten_and_old_ones_stay(root: Root) -> None:
     for number in range(1, 12):
         assert update_version(root, "clips", add_source(f"s{number}")).number == number
     assert latest_version(root, "clips").number == 11
-    assert len(json.loads(root.read_bytes(version_path("clips", 3)))["sources"]) == 3
+    assert len(read_version(root, "clips", 3).sources) == 3
+    assert version_numbers(root, "clips") == list(range(1, 12))
+    with pytest.raises(FileNotFoundError):
+        read_version(root, "clips", 12)
+
+
+def test_unchanged_tables_are_shared_and_the_head_is_small(root: Root) -> None:
+    first = update_version(root, "clips", add_source("a"), note="download: 1 committed")
+    units = {"train": UnitEntry("k")}
+    second = update_version(root, "clips", lambda version: replace(version, units=units), note="train: 1 committed")
+    assert second.tables == first.tables
+    head = read_head(root, "clips", 2)
+    assert (head.note, head.units, head.counts["sources"]) == ("train: 1 committed", units, 1)
+    assert root.size(version_path("clips", 2)) < 4096
+
+
+def test_recipes_that_no_entry_names_are_left_out(root: Root) -> None:
+    sources = {"s": SourceEntry("http://a", "k", "r1")}
+    recipes = {"r1": {"stage": "download"}, "r2": {"stage": "download"}}
+    stored = update_version(root, "clips", lambda version: replace(version, sources=sources, recipes=recipes))
+    assert stored.recipes == {"r1": {"stage": "download"}}
+
+
+def test_every_unit_that_a_version_reaches_is_listed() -> None:
+    failure = Failure("track", "poison", "why", "words")
+    version = Version(
+        "clips",
+        sources={
+            "s1": SourceEntry("http://a", "d1", video="v1"),
+            "s2": SourceEntry("http://b", "d2", video="v2", removed="now"),
+            "s3": SourceEntry("http://c", "d3", failure=failure),
+            "s4": SourceEntry("http://d", "", video="v4"),
+        },
+        videos={"v1": VideoEntry("t1", accepted="t2"), "v2": VideoEntry("t3", failure=failure)},
+        shards=(ShardEntry("h1", "train", ("t1",), 1, accepted="h2"),),
+        units={"triplets": UnitEntry("i1"), "train": UnitEntry("n1", "n2"), "evaluate/report": UnitEntry("e1")},
+    )
+    reached = {"download": ["d1"], "track": ["t1", "t2"], "shard": ["h1", "h2", "i1"]}
+    reached |= {"train": ["n1", "n2"], "evaluate": ["e1"]}
+    assert sorted(unit_keys(version)) == sorted((stage, key) for stage, keys in reached.items() for key in keys)
 
 
 def test_racing_threads_lose_nothing(root: Root) -> None:
@@ -128,9 +183,24 @@ def test_a_newer_schema_is_refused(root: Root) -> None:
         latest_version(root, "clips")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"schema": 1, "name": 5}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"schema": 2, "name": 5}', b"\xff"])
 def test_a_damaged_version_is_named_in_one_line(root: Root, data: bytes) -> None:
     root.write_bytes(version_path("clips", 1), data)
     with pytest.raises(RootError, match=r"datasets/clips/1\.json is damaged") as caught:
         latest_version(root, "clips")
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_or_missing_table_is_named_in_one_line(root: Root) -> None:
+    table = update_version(root, "clips", add_source("a")).tables["sources"]
+    data = bytearray(root.read_bytes(table.path))
+    data[len(data) // 2] ^= 1
+    root.write_bytes(table.path, bytes(data))
+    with pytest.raises(RootError, match=r"datasets/clips/1\.json is damaged .*sources-.* is damaged") as caught:
+        latest_version(root, "clips")
+    assert "\n" not in str(caught.value)
+    root.remove(table.path)
+    with pytest.raises(
+        RootError, match=r"datasets/clips/1\.json is damaged \(datasets/clips/tables/sources-\w+\.parquet is missing\)"
+    ):
+        latest_version(root, "clips")

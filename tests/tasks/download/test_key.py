@@ -17,9 +17,12 @@ URL = source_at("https://example.com/watch?v=1")
 IN_KEY = {"max_height_px": 720, "format": "best"}
 OUTSIDE = {
     "max_bytes": 5,
+    "budget_bytes": 9,
+    "min_free_bytes": 7,
     "timeout_seconds": 1.0,
     "retries": 9,
     "allow_hosts": ("localhost",),
+    "keep_removed": True,
     "min_kept_share": 0.5,
 }  # fmt: skip
 
@@ -44,7 +47,8 @@ def test_how_it_is_fetched_does_not(name: str) -> None:
 
 def test_the_document_names_neither_code_nor_tools_nor_seed() -> None:
     document = key_document(DownloadConfig(), URL)
-    assert (document.code, document.libraries, document.seed, document.variant) == ("", {}, 0, {})
+    recipe = document.recipe
+    assert (recipe.code, recipe.libraries, recipe.seed, recipe.variant) == ({}, {}, 0, {})
     assert document.inputs == {"source": URL.id, "location": URL.location}
 
 

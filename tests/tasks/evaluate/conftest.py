@@ -19,7 +19,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit, video_path
 from storage.root import Root, open_root
 from storage.shards import ShardWriter
@@ -152,7 +152,7 @@ def _track(video: str, shape: int, frames: np.ndarray, path: list[Any]) -> dict[
 
 
 def _commit_tracks(root: Root, video: str, tracks: list[dict[str, Any]]) -> str:
-    document = KeyDocument("track", 1, inputs={"video": video})
+    document = KeyDocument(Recipe("track", 1), inputs={"video": video})
     counts = {"frames": FRAMES, "starts": 1, "tracks": len(tracks), "rejected_lost": 2, "rejected_forward_backward": 5}
     return commit(root, document, {"tracks.parquet": table_bytes(tracks, TRACK_SCHEMA)}, counts=counts).key
 
@@ -169,7 +169,7 @@ def _commit_shard(root: Root, folder: Path, split: str, tracks: list[dict[str, A
             for member in ("anchor", "positive"):
                 row[f"{member}_offset"], row[f"{member}_size"] = places[f"{member}.jpg"]
             rows.append(row)
-    document = KeyDocument("shard", 1, parameters={"margin": 1.25, "patch_px": SIDE}, inputs={"split": split})
+    document = KeyDocument(Recipe("shard", 1, parameters={"margin": 1.25, "patch_px": SIDE}), inputs={"split": split})
     return commit(root, document, {"pairs.tar": path, "index.parquet": table_bytes(rows, PAIR_SCHEMA)}).key
 
 
@@ -193,7 +193,7 @@ def _commit_triplets(root: Root, shards: dict[str, str], rows: list[dict[str, An
                     "negative_video": mine[other]["video"] if other >= 0 else "",
                 }
             )
-    document = KeyDocument("shard", 1, variant={"unit": "triplets"}, inputs={"shards": sorted(shards.values())})
+    document = KeyDocument(Recipe("shard", 1, variant={"unit": "triplets"}), inputs={"shards": sorted(shards.values())})
     return commit(root, document, {"triplets.parquet": table_bytes(pairs, TRIPLET_SCHEMA)}).key
 
 
@@ -218,7 +218,7 @@ def _commit_train(root: Root) -> str:
         "network.json": json.dumps(vars(spec)).encode(),
         "metrics.parquet": table_bytes(steps, METRIC_SCHEMA),
     }
-    return commit(root, KeyDocument("train", 1, parameters={"steps": 40}), files, counts={"steps": 40}).key
+    return commit(root, KeyDocument(Recipe("train", 1, parameters={"steps": 40})), files, counts={"steps": 40}).key
 
 
 def _labels(video: str, boxes: list[list[tuple[float, float, float, float]]]) -> list[dict[str, Any]]:

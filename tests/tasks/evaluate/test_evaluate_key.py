@@ -43,7 +43,7 @@ def test_benchmarks_have_code_of_their_own_and_unknown_ones_are_named() -> None:
     documents = [
         key_document(name, EvaluateConfig(), 0, TRAIN, TRIPLETS, LABELS) for name in ("retrieval", "classification")
     ]
-    assert documents[0].code != documents[1].code
+    assert documents[0].recipe.code != documents[1].recipe.code
     assert _key("retrieval") != _key("retrieval", seed=1)
     with pytest.raises(ValueError, match="benchmark: 'x' is unknown; choose one of classification, retrieval"):
         _key("x")

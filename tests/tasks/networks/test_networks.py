@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, commit
 from storage.root import RootError, open_root
 from tasks.networks import NETWORKS
@@ -123,7 +123,7 @@ def test_files_bring_the_network_back(layout: torch.memory_format, tmp_path: Pat
             parameter += 0.25
     files = network_files(network, spec)
     assert json.loads(files["network.json"]) == {"name": "small", "embedding": 16, "input_px": 64, "seed": 9}
-    manifest = commit(root, KeyDocument("train", 1), files)
+    manifest = commit(root, KeyDocument(Recipe("train", 1)), files)
     loaded, same_spec = load_network(root, manifest)
     assert same_spec == spec
     assert not loaded.training
@@ -135,7 +135,7 @@ def test_files_bring_the_network_back(layout: torch.memory_format, tmp_path: Pat
 def test_damaged_or_missing_files_are_named(tmp_path: Path) -> None:
     root = open_root(str(tmp_path))
     spec = NetworkSpec("small", 16, 64, 0)
-    manifest = commit(root, KeyDocument("train", 1), network_files(untrained_network(spec), spec))
+    manifest = commit(root, KeyDocument(Recipe("train", 1)), network_files(untrained_network(spec), spec))
     root.write_bytes(manifest.files["weights.safetensors"].path, b"torn")
     with pytest.raises(RootError, match=r"weights-.* is damaged"):
         load_network(root, manifest)

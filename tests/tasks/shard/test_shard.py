@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, commit, read_file
 from storage.root import Root, open_root
 from storage.shards import ShardReader
@@ -48,7 +48,7 @@ def _track_unit(root: Root, number: int, pairs: int) -> tuple[str, str]:
         }
         for n in range(pairs)
     ]
-    document = KeyDocument("track", 1, inputs={"video": video})
+    document = KeyDocument(Recipe("track", 1), inputs={"video": video})
     commit(root, document, {"tracks.parquet": table_bytes(rows, TRACK_SCHEMA)}, counts={"tracks": pairs})
     return document.key, video
 

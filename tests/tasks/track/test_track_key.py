@@ -27,8 +27,8 @@ def test_the_floor_is_outside_the_key_and_the_video_inside() -> None:
     assert document.key != key_document(TrackConfig(), "cd" * 32).key
     assert document.stage == "track"
     assert document.inputs == {"video": VIDEO}
-    assert document.variant == {"estimator": "klt"}
-    assert set(document.libraries) == {"av", "opencv-contrib-python-headless"}
+    assert document.recipe.variant == {"estimator": "klt"}
+    assert set(document.recipe.libraries) == {"av", "opencv-contrib-python-headless"}
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import read_file, read_manifest, video_path
 from storage.root import Root, open_root
 from storage.tables import read_table
@@ -259,7 +259,7 @@ def test_a_truncated_video_keeps_its_tracks_and_says_so(
 
 def test_a_video_that_the_root_lacks_is_an_error(root: Root) -> None:
     with pytest.raises(FileNotFoundError):
-        track_video(root, VIDEO, TrackConfig(), KeyDocument("track", 1))
+        track_video(root, VIDEO, TrackConfig(), KeyDocument(Recipe("track", 1)))
 
 
 def test_a_remote_video_is_downloaded_and_removed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit
 from storage.root import Root, open_root
 from storage.shards import ShardWriter
@@ -53,7 +53,9 @@ def make_triplets(root: Root, tmp_path: Path) -> MakeTriplets:
         triplets = []
         for number, group in enumerate(groups):
             split = "held_out" if group == "held_out" else "train"
-            document = KeyDocument("shard", 1, parameters={"margin": _MARGIN}, inputs={"video": number, "pairs": pairs})
+            document = KeyDocument(
+                Recipe("shard", 1, parameters={"margin": _MARGIN}), inputs={"video": number, "pairs": pairs}
+            )
             path, rows = tmp_path / f"shard-{number}.tar", []
             with ShardWriter(path) as writer:
                 for pair in range(pairs):
@@ -72,7 +74,7 @@ def make_triplets(root: Root, tmp_path: Path) -> MakeTriplets:
                 }
                 for row in range(pairs)
             ]
-        index = KeyDocument("shard", 1, inputs={"triplets": list(groups), "pairs": pairs})
+        index = KeyDocument(Recipe("shard", 1), inputs={"triplets": list(groups), "pairs": pairs})
         commit(root, index, {"triplets.parquet": table_bytes(triplets, TRIPLET_SCHEMA)})
         return index.key
 

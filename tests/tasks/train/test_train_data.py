@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit
 from storage.root import Root, RootError
 from storage.tables import table_bytes
@@ -117,7 +117,7 @@ def test_data_without_negatives_is_dropped(
 
 
 def test_empty_or_missing_index_is_named(root: Root, tmp_path: Path) -> None:
-    empty = KeyDocument("shard", 1)
+    empty = KeyDocument(Recipe("shard", 1))
     commit(root, empty, {"triplets.parquet": table_bytes([], TRIPLET_SCHEMA)})
     with pytest.raises(Dropped, match="no_pairs"):
         load_pairs(root, empty.key, tmp_path)

@@ -17,8 +17,8 @@ def test_key_holds_what_changes_the_network_and_nothing_else() -> None:
     document = key_document(TrainConfig(), 3, "t" * 64)
     assert document.stage == "train"
     assert document.inputs == {"triplets": "t" * 64}
-    assert document.variant == {"network": "small", "objective": "ranking"}
-    assert document.code
+    assert document.recipe.variant == {"network": "small", "objective": "ranking"}
+    assert document.recipe.code
     same = key_document(TrainConfig(ranks=4, checkpoint_every_steps=7), 3, "t" * 64)
     assert same.key == document.key
     others = [

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, read_file
 from storage.root import Root
 from storage.tables import read_table
@@ -97,7 +97,7 @@ def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, sma
     assert manifest.facts["network"] == "small"
     network, spec = load_network(root, manifest)
     assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.seed)
+    assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.recipe.seed)
     table = read_table(root, manifest.files["metrics.parquet"])
     assert table.schema.names == METRIC_SCHEMA.names
     assert table["step"].to_pylist() == list(range(1, 25))
@@ -120,18 +120,20 @@ def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig
 
 def _document(name: str, config: TrainConfig, triplets: str) -> KeyDocument:
     # `name` stands in the fingerprint's place: equal training under two keys.
-    return KeyDocument("train", 1, 7, config.model_dump(mode="json"), code=name, inputs={"triplets": triplets})
+    return KeyDocument(
+        Recipe("train", 1, 7, config.model_dump(mode="json"), code={"loop": name}), {"triplets": triplets}
+    )
 
 
 def _parent_process(root: Root, triplets: str, config: TrainConfig, document: KeyDocument) -> subprocess.Popen[str]:
     program = (
         "import json, sys\n"
-        "from storage.keys import KeyDocument\n"
+        "from storage.keys import document_from_json\n"
         "from storage.root import open_root\n"
         "from tasks.train.config import TrainConfig\n"
         "from tasks.train.launch import train_network\n"
         "url, triplets, config, document = sys.argv[1:]\n"
-        "config, document = TrainConfig.model_validate_json(config), KeyDocument(**json.loads(document))\n"
+        "config, document = TrainConfig.model_validate_json(config), document_from_json(json.loads(document))\n"
         "train_network(open_root(url), triplets, config, document)\n"
     )
     arguments = [root.url, triplets, config.model_dump_json(), json.dumps(document.to_json())]

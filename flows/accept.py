@@ -1,0 +1,151 @@
+"""`accept`: let what was committed by other code or other libraries stand for the present ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flows.plan import plan_evaluate, plan_shard, plan_train, reached_videos, stands
+from storage.keys import KeyDocument, is_blessable, recipe_differences
+from storage.manifests import Manifest, accept, read_manifest
+from storage.root import Root
+from storage.versions import UnitEntry, Version, update_version
+from tasks.presets import RunConfig
+from tasks.shard.key import shard_document
+from tasks.track.key import key_document as track_document
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What `accept` did: units that stand for the present code now, by what was waved through, and the others.
+
+    `refused`: why units could not be accepted (something that the user asked for differs), with their number.
+    """
+
+    stage: str
+    accepted: Mapping[str, int]
+    refused: Mapping[str, int]
+    version: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An entry of the version (its name within its kind, and its key) and the document that it should have now."""
+
+    name: str
+    key: str
+    document: KeyDocument
+
+
+def accept_stage(root: Root, version: Version, config: RunConfig, stage: str) -> Acceptance:
+    """Bless a stage's committed units for the present code and libraries, where nothing else differs.
+
+    Each gets a manifest under its new key that names the standing unit's files and what was waved through; the
+    next version names both keys, and stages after it go on using the old one. Nothing is computed. A parameter, a
+    seed or an input that differs is refused: that output is another one. Raises ValueError for the download
+    stage, whose keys hold no code.
+    """
+    if stage == "download":
+        raise ValueError("accept: download has nothing to accept; its keys hold neither code nor library versions")
+    found: dict[str, str] = {}
+    accepted, refused = Counter[str](), Counter[str]()
+    tried: set[tuple[str, str]] = set()
+    # What was accepted lets more be accepted: a report's inputs are its benchmarks.
+    while fresh := [
+        one for one in _candidates(version, config, stage, found) if (one.key, one.document.key) not in tried
+    ]:
+        tried |= {(one.key, one.document.key) for one in fresh}
+        refused.clear()
+        for candidate in fresh:
+            standing = read_manifest(root, stage, candidate.key)
+            why = _refusal(standing, candidate.document)
+            if standing is None or why:
+                refused[why] += 1
+                continue
+            differences = recipe_differences(standing.recipe.to_json(), candidate.document.recipe.to_json())
+            accept(root, candidate.document, standing, differences)
+            accepted["; ".join(differences)] += 1
+            found[candidate.key] = candidate.document.key
+    if found:
+        note = f"accept: {len(found)} {stage} units for the present code"
+        version = update_version(root, version.name, lambda current: _with_aliases(current, found), note)
+    return Acceptance(stage, accepted, refused, version.number)
+
+
+def _candidates(version: Version, config: RunConfig, stage: str, found: Mapping[str, str]) -> list[_Candidate]:
+    return list(_CANDIDATES[stage](_with_aliases(version, found), config))
+
+
+def _refusal(standing: Manifest | None, document: KeyDocument) -> str:
+    """Why a unit cannot stand for a document, or nothing where it can."""
+    if standing is None:
+        return "its commit is gone"
+    before, after = standing.recipe.to_json(), document.recipe.to_json()
+    if standing.document.get("inputs") != document.to_json()["inputs"]:
+        return "its inputs differ"
+    if not is_blessable(before, after):
+        return "; ".join(recipe_differences(before, after))
+    return ""
+
+
+def _with_aliases(version: Version, found: Mapping[str, str]) -> Version:
+    """Entries whose key was accepted for another name that one too."""
+    return replace(
+        version,
+        videos={
+            video: replace(entry, accepted=found[entry.key]) if entry.key in found else entry
+            for video, entry in version.videos.items()
+        },
+        shards=tuple(
+            replace(entry, accepted=found[entry.key]) if entry.key in found else entry for entry in version.shards
+        ),
+        units={
+            name: replace(entry, accepted=found[entry.key]) if entry.key in found else entry
+            for name, entry in version.units.items()
+        },
+    )
+
+
+def _track_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
+    for video in sorted(reached_videos(version)):
+        entry = version.videos.get(video)
+        document = track_document(config.track, video)
+        if entry is not None and entry.key and not entry.failure and not stands(entry, document):
+            yield _Candidate(video, entry.key, document)
+
+
+def _shard_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
+    waiting = False
+    for shard in version.shards:
+        document = shard_document(config.shard, shard.split, shard.tracks)
+        if not stands(shard, document):
+            waiting = True
+            yield _Candidate(shard.split, shard.key, document)
+    triplets = plan_shard(version, config).triplets
+    if triplets and not waiting:
+        yield from _units(version, {"triplets": triplets.document})
+
+
+def _train_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
+    return _units(version, {unit.document.stage: unit.document for unit in plan_train(version, config).units})
+
+
+def _evaluate_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
+    units = plan_evaluate(version, config).units
+    return _units(version, {f"evaluate/{unit.item}": unit.document for unit in units})
+
+
+def _units(version: Version, documents: Mapping[str, KeyDocument]) -> Iterator[_Candidate]:
+    for name, document in documents.items():
+        entry: UnitEntry | None = version.units.get(name)
+        if entry is not None:
+            yield _Candidate(name, entry.key, document)
+
+
+_CANDIDATES: Mapping[str, Callable[[Version, RunConfig], Iterator[_Candidate]]] = {
+    "track": _track_candidates,
+    "shard": _shard_candidates,
+    "train": _train_candidates,
+    "evaluate": _evaluate_candidates,
+}

@@ -1,0 +1,99 @@
+"""`gc`: find, and on request delete, what no data set version reaches.
+
+Safe beside runs by the order in which it looks: its own lease first, then what live leases protect, then the
+versions, then the files. A run that names a unit later than that waits for the collector to end; one that named
+it before is seen, by its plan or by the version that it recorded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from storage.contents import Progress, no_progress
+from storage.garbage import Garbage, Search, find_garbage
+from storage.history import read_history
+from storage.layout import place_of
+from storage.leases import Lease
+from storage.protection import collecting, live_work
+from storage.root import Root, RootError
+from storage.uploads import abort_upload
+
+GRACE_SECONDS = 86_400.0
+"""A day: what was written since is kept, so that a run that was killed can go on from it."""
+
+_BATCH_FILES = 256
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a collector found, and whether it deleted it.
+
+    `kept_young`: files that only their age kept; `live`: holders of live leases, in words.
+    """
+
+    root: str
+    deleted: bool
+    garbage: tuple[Garbage, ...]
+    kept_young: int = 0
+    live: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Files by kind."""
+        return dict(sorted(Counter(item.kind for item in self.garbage).items()))
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """Bytes by kind."""
+        sums: Counter[str] = Counter()
+        for item in self.garbage:
+            sums[item.kind] += item.size
+        return dict(sorted(sums.items()))
+
+
+def collect(
+    root: Root, *, grace_seconds: float = GRACE_SECONDS, delete: bool = False, progress: Progress = no_progress
+) -> Collection:
+    """Find what no version of any data set reaches and nobody may be using; `delete` it, or only tell.
+
+    Deleted are units with all their files, files that lost the race for a unit, raw videos, tables of versions,
+    checkpoints that no run will go on from, writes that did not end, and leases of the dead. Kept is what is
+    younger than `grace_seconds`, what live runs and attempts have named, and, while a run is live, every raw
+    video and table. Raises RootError where a version cannot be read (what it names is not known), another
+    collector is live, or the store fails.
+    """
+    if not delete:
+        return _told(_search(root, grace_seconds, progress), deleted=False)
+    with collecting(root, "gc") as lease:
+        search = _search(root, grace_seconds, progress)
+        _delete(search, lease, progress)
+        return _told(search, deleted=True)
+
+
+def _search(root: Root, grace_seconds: float, progress: Progress) -> Search:
+    live = live_work(root)
+    search = Search(root, live, read_history(root), grace_seconds)
+    if gaps := search.history.gaps:
+        raise RootError(f"gc: {gaps[0].path} cannot be read, so what it names is not known; run: tritrack fsck")
+    find_garbage(search, progress)
+    return search
+
+
+def _delete(search: Search, lease: Lease, progress: Progress) -> None:
+    """Manifests first: a unit without its manifest is no unit, whatever is left of it when this is killed."""
+    paths = [item.path for item in search.found if item.kind != "upload"]
+    paths.sort(key=lambda path: place_of(path).kind != "manifest")
+    for start in range(0, len(paths), _BATCH_FILES):
+        if not lease.is_held:  # runs did not wait for us any more
+            raise RootError("gc: the store did not take its lease for too long, so it stopped; run it again")
+        search.root.remove_many(paths[start : start + _BATCH_FILES])
+        progress(min(start + _BATCH_FILES, len(paths)), len(paths), "deleting")
+    for upload in search.uploads:
+        abort_upload(search.root, upload)
+
+
+def _told(search: Search, deleted: bool) -> Collection:
+    garbage = tuple(sorted(search.found, key=lambda item: (item.kind, item.path)))
+    live = tuple(f"{lease.kind}: {lease.holder}" for lease in search.live.leases if lease.kind != "gc")
+    return Collection(search.root.url, deleted, garbage, search.kept_young, live)

@@ -1,0 +1,152 @@
+"""Which stages run again when a parameter changes: every parameter of every stage, and nothing upstream ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.versions import Version
+from tasks.presets import RunConfig, sample
+from tests.flows.imagined import imagined_run, imagined_sources, ran
+
+ORDER = ("download", "track", "shard", "train", "evaluate")
+DOWNLOAD, TRACK, SHARD, TRAIN, EVALUATE = (frozenset({stage}) for stage in ORDER)
+NONE: frozenset[str] = frozenset()
+AFTER_TRAIN = TRAIN | EVALUATE
+AFTER_SHARD = SHARD | AFTER_TRAIN
+AFTER_TRACK = TRACK | AFTER_SHARD
+
+# The value that each parameter changes to, and the stages that run again then. A download that gives the same video
+# (as here) makes nothing after it run: what follows goes by the bytes.
+TABLE: dict[str, tuple[Any, frozenset[str]]] = {
+    "seed": (1, AFTER_SHARD),  # of the triplets' negatives, of training and of the intervals
+    "download.max_height_px": (240, DOWNLOAD),
+    "download.format": ("best", DOWNLOAD),
+    "download.max_bytes": (5, NONE),
+    "download.budget_bytes": (5, NONE),
+    "download.min_free_bytes": (5, NONE),
+    "download.timeout_seconds": (1.0, NONE),
+    "download.retries": (9, NONE),
+    "download.allow_hosts": (("localhost",), NONE),
+    "download.keep_removed": (True, NONE),
+    "download.min_kept_share": (0.5, NONE),
+    "track.estimator": ("dis", AFTER_TRACK),
+    "track.working_height_px": (480, AFTER_TRACK),
+    "track.patch_px": (48, AFTER_TRACK),
+    "track.gap_frames": (15, AFTER_TRACK),
+    "track.start_every_frames": (7, AFTER_TRACK),
+    "track.windows_per_frame": (1, AFTER_TRACK),
+    "track.moving_threshold_px": (1.0, AFTER_TRACK),
+    "track.min_moving_share": (0.25, AFTER_TRACK),
+    "track.max_moving_share": (0.75, AFTER_TRACK),
+    "track.fb_threshold_px": (0.8, AFTER_TRACK),
+    "track.min_ncc": (0.5, AFTER_TRACK),
+    "track.cut_threshold": (0.5, AFTER_TRACK),
+    "track.duplicate_frames": (0, AFTER_TRACK),
+    "track.max_tracks": (7, AFTER_TRACK),
+    "track.min_kept_share": (0.5, NONE),
+    "shard.patch_px": (32, AFTER_SHARD),
+    "shard.margin": (1.3, AFTER_SHARD),
+    "shard.jpeg_quality": (80, AFTER_SHARD),
+    "shard.held_out_share": (0.9, NONE),  # a video keeps the split that it was given
+    "shard.near_duplicate_bits": (3, NONE),  # and its group
+    "shard.videos_per_shard": (2, NONE),  # and shards that stand are not packed again
+    "train.network": ("caffenet", AFTER_TRAIN),
+    "train.input_px": (96, AFTER_TRAIN),
+    "train.embedding": (64, AFTER_TRAIN),
+    "train.steps": (7, AFTER_TRAIN),
+    "train.pairs_per_batch": (8, AFTER_TRAIN),
+    "train.margin": (0.2, AFTER_TRAIN),
+    "train.both_hinges": (True, AFTER_TRAIN),
+    "train.num_negatives": (1, AFTER_TRAIN),
+    "train.hard_after_step": (5, AFTER_TRAIN),
+    "train.hard_share": (1.0, AFTER_TRAIN),
+    "train.mining": ("hard", AFTER_TRAIN),
+    "train.learning_rate": (0.01, AFTER_TRAIN),
+    "train.momentum": (0.5, AFTER_TRAIN),
+    "train.weight_decay": (0.0, AFTER_TRAIN),
+    "train.schedule": ("step", AFTER_TRAIN),
+    "train.decay_every_steps": (10, AFTER_TRAIN),
+    "train.augment": ("crop", AFTER_TRAIN),
+    "train.ranks": (2, NONE),
+    "train.checkpoint_every_steps": (7, NONE),
+    "evaluate.benchmarks": (("classification",), EVALUATE),
+    "evaluate.labels": ("labels.parquet", EVALUATE),
+    "evaluate.bootstrap_samples": (200, EVALUATE),
+    "evaluate.classification_crops_per_video": (5, EVALUATE),
+    "evaluate.classification_min_visibility": (0.1, EVALUATE),
+    "execution.workers": (1, NONE),
+    "execution.batch_units": (1, NONE),
+    "execution.device": ("cpu", NONE),
+}
+# With one value only; and one that goes with no labels, below.
+OTHERS = {"train.objective", "execution.keep_videos"}
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files of labels; the planner only takes their digest."""
+    folder = tmp_path_factory.mktemp("labels")
+    (folder / "labels.parquet").write_bytes(b"other")
+    (folder / "first.parquet").write_bytes(b"first")
+    return folder
+
+
+def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
+    document = sample().model_dump()
+    document["evaluate"] |= {"labels": str(labels / "first.parquet")}
+    section, _, field = name.rpartition(".")
+    if name:
+        (document[section] if section else document)[field] = (
+            str(labels / value) if name == "evaluate.labels" else value
+        )
+    return RunConfig.model_validate(document)
+
+
+@pytest.fixture(scope="module")
+def first(labels: Path) -> Version:
+    return imagined_run(Version("night"), imagined_sources(*range(8)), _configure(labels))[0]
+
+
+def _parameters() -> set[str]:
+    names = set()
+    for name, field in RunConfig.model_fields.items():
+        fields = getattr(field.annotation, "model_fields", None)
+        names |= {f"{name}.{inner}" for inner in fields} if fields else {name}
+    return names
+
+
+def test_the_table_names_every_parameter() -> None:
+    assert set(TABLE) | OTHERS == _parameters()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_runs_again_when_a_parameter_changes(first: Version, labels: Path, name: str) -> None:
+    value, stages = TABLE[name]
+    config = _configure(labels, name, value)
+    assert config != _configure(labels), "the table holds the default"
+    after, plans = imagined_run(first, imagined_sources(*range(8)), config)
+    found = {stage for stage, _ in ran(plans)}
+    assert found == stages
+    section = name.split(".")[0]
+    if section in ORDER:
+        assert found <= set(ORDER[ORDER.index(section) :]), "nothing upstream runs"
+    _, again = imagined_run(after, imagined_sources(*range(8)), config)
+    assert ran(again) == [], "and the next run finds everything"
+
+
+def test_retention_makes_nothing_run_again() -> None:
+    first, _ = imagined_run(Version("night"), imagined_sources(*range(8)), sample())
+    config = RunConfig.model_validate(sample().model_dump() | {"execution": {"keep_videos": "until_tracked"}})
+    assert ran(imagined_run(first, imagined_sources(*range(8)), config)[1]) == []
+
+
+def test_changing_back_and_forth_never_touches_a_download(first: Version, labels: Path) -> None:
+    version = first
+    for value in (0.8, 0.5, 0.8):
+        version, plans = imagined_run(
+            version, imagined_sources(*range(8)), _configure(labels, "track.fb_threshold_px", value)
+        )
+        assert "download" not in {stage for stage, _ in ran(plans)}
