@@ -71,7 +71,7 @@ def explain_error(error: ValidationError, model: type[StageConfig] = RunConfig) 
         choices = first.get("ctx", {})["expected"].replace("'", "").replace(" or ", ", ")
         return f"{field}: {value!r} is unknown; choose one of {choices}{more}"
     said = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{field}: {value!r} {said}{more}"
+    return f"{field}: {value!r} {said}{more}" if field else f"{said}{more}"
 
 
 def _configure(preset: str, document: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:

@@ -113,7 +113,7 @@ def _show_summaries(summaries: Sequence[dict[str, Any]], console: Console) -> No
     for summary in summaries:
         counts = ", ".join(f"{name} {number:,}" for name, number in sorted(summary["counts"].items()) if number)
         cells = (str(summary[name]) for name in ("stage", "committed", "cached", "failed", "seconds"))
-        table.add_row(*cells, counts or summary["note"])
+        table.add_row(*cells, counts or ("" if summary["pending"] else summary["note"]))
     console.print(table)
     for summary in summaries:
         if summary["pending"]:

@@ -16,7 +16,7 @@ from storage import local as local_files
 from storage import remote
 from storage.concurrency import in_threads
 from storage.opening import connect
-from storage.retrying import RootError, StoreUnavailable, persistently
+from storage.retrying import RootError, StoreUnavailable, persistently, refusal
 from storage.walking import Entry, modified_time, walk_local
 
 __all__ = ["Entry", "Root", "RootError", "StoreUnavailable", "hash_file", "open_root"]
@@ -179,7 +179,10 @@ class Root:
         file): walk a stage at a time, and never in a run's hot path.
         """
         if self.is_local:
-            yield from walk_local(self.base, folder)
+            try:
+                yield from walk_local(self.base, folder)
+            except PermissionError as error:
+                raise refusal(error, str(error.filename)) from error
             return
         self.filesystem.invalidate_cache(self.full(folder))
         found = self._persistently(folder, lambda: self.filesystem.find(self.full(folder), detail=True))

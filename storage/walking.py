@@ -39,7 +39,7 @@ def walk_local(base: str, folder: str) -> Iterator[Entry]:
     Hidden files are left out, but for our own temporaries. A linked folder is followed where it leads out
     of the root (to a bigger disk), and not where it leads back into it: its files would appear twice.
     """
-    pending = [os.path.join(base, folder) if folder else base]
+    pending = [f"{base}/{folder}" if folder else base or "/"]
     while pending:
         try:
             with os.scandir(pending.pop()) as found:
@@ -59,7 +59,7 @@ def walk_local(base: str, folder: str) -> Iterator[Entry]:
             except FileNotFoundError:
                 continue
             modified = datetime.fromtimestamp(status.st_mtime, UTC)
-            yield Entry(os.path.relpath(entry.path, base), status.st_size, modified, temporary)
+            yield Entry(entry.path[len(base) + 1 :], status.st_size, modified, temporary)
 
 
 def is_temporary(name: str) -> bool:

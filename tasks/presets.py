@@ -43,7 +43,7 @@ class RunConfig(StageConfig):
     def _frames_for_labels(self) -> Self:
         if self.evaluate.labels and self.execution.keep_videos != "always":
             raise ValueError(
-                "evaluate.labels needs the frames of the videos, and execution.keep_videos = "
+                "evaluate.labels: needs the frames of the videos, and execution.keep_videos = "
                 f"{self.execution.keep_videos!r} drops them; set it to 'always', or leave the labels empty"
             )
         return self

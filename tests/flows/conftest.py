@@ -129,6 +129,17 @@ def tritrack(prefect_home: Path) -> Callable[..., subprocess.CompletedProcess[st
     return call
 
 
+@pytest.fixture(scope="session")
+def harness() -> Iterator[None]:
+    """Flows called in this process find a Prefect server of their own: seconds less a run than a process each."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    import flows  # noqa: F401  settings before Prefect is imported
+
+    with prefect_test_harness(server_startup_timeout=_START_SECONDS):
+        yield
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`prefect server start` on a free port, with a home of its own."""

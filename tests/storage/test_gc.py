@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -41,9 +42,16 @@ def small(root: Root) -> SmallRoot:
     return build(root)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> SmallRoot:
+    return build(open_root(str(tmp_path_factory.mktemp("built"))))
+
+
 @pytest.fixture
-def local(tmp_path_factory: pytest.TempPathFactory) -> SmallRoot:
-    return build(open_root(str(tmp_path_factory.mktemp("small"))))
+def local(built: SmallRoot, tmp_path: Path) -> SmallRoot:
+    """A copy on local disk: nothing of it waits for the disk, which a build does."""
+    shutil.copytree(built.root.base, tmp_path / "small")
+    return replace(built, root=open_root(str(tmp_path / "small")))
 
 
 class _InTwoDays(datetime):

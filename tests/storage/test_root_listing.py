@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.concurrency import concurrency, in_threads
-from storage.root import Root, open_root
+from storage.root import Root, RootError, open_root
 from storage.walking import modified_time
 
 
@@ -143,3 +144,14 @@ def test_links_leave_sizes_of_their_targets(tmp_path: Path) -> None:
     root = open_root(str(tmp_path / "root"))
     os.symlink(tmp_path / "elsewhere", tmp_path / "root" / "linked")
     assert [(entry.path, entry.size) for entry in root.walk("")] == [("linked", 5)]
+
+
+def test_a_folder_that_may_not_be_read_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = open_root(str(tmp_path))
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(RootError, match=rf"^root: {tmp_path}/track is refused \(Permission denied\); make it readable"):
+        list(root.walk("track"))
