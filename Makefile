@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui check clean
+.PHONY: demo test test-ui bench-storage check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 # Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
 test-ui: $(VENV)/.test
 	$(BIN)/pytest -m browser
+
+# Seconds, memory and requests of planning a run that has nothing to do, from 1,000 to 100,000 sources.
+bench-storage: $(VENV)/.test
+	$(BIN)/python -m tests.bench.storage
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

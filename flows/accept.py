@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from flows.plan import plan_evaluate, plan_shard, plan_train, reached_videos, stands
+from storage.concurrency import in_threads
 from storage.keys import KeyDocument, is_blessable, recipe_differences
 from storage.manifests import Manifest, accept, read_manifest
 from storage.root import Root
@@ -57,16 +59,12 @@ def accept_stage(root: Root, version: Version, config: RunConfig, stage: str) ->
     ]:
         tried |= {(one.key, one.document.key) for one in fresh}
         refused.clear()
-        for candidate in fresh:
-            standing = read_manifest(root, stage, candidate.key)
-            why = _refusal(standing, candidate.document)
-            if standing is None or why:
+        for candidate, why, differences in in_threads(partial(_bless, root, stage), fresh):
+            if why:
                 refused[why] += 1
-                continue
-            differences = recipe_differences(standing.recipe.to_json(), candidate.document.recipe.to_json())
-            accept(root, candidate.document, standing, differences)
-            accepted["; ".join(differences)] += 1
-            found[candidate.key] = candidate.document.key
+            else:
+                accepted[differences] += 1
+                found[candidate.key] = candidate.document.key
     if found:
         note = f"accept: {len(found)} {stage} units for the present code"
         version = update_version(root, version.name, lambda current: _with_aliases(current, found), note)
@@ -77,10 +75,18 @@ def _candidates(version: Version, config: RunConfig, stage: str, found: Mapping[
     return list(_CANDIDATES[stage](_with_aliases(version, found), config))
 
 
-def _refusal(standing: Manifest | None, document: KeyDocument) -> str:
+def _bless(root: Root, stage: str, candidate: _Candidate) -> tuple[_Candidate, str, str]:
+    """Let one unit stand for its document; gives why it was refused, or nothing and what was waved through."""
+    standing = read_manifest(root, stage, candidate.key)
+    if standing is None or (why := _refusal(standing, candidate.document)):
+        return candidate, why if standing else "its commit is gone", ""
+    differences = recipe_differences(standing.recipe.to_json(), candidate.document.recipe.to_json())
+    accept(root, candidate.document, standing, differences)
+    return candidate, "", "; ".join(differences)
+
+
+def _refusal(standing: Manifest, document: KeyDocument) -> str:
     """Why a unit cannot stand for a document, or nothing where it can."""
-    if standing is None:
-        return "its commit is gone"
     before, after = standing.recipe.to_json(), document.recipe.to_json()
     if standing.document.get("inputs") != document.to_json()["inputs"]:
         return "its inputs differ"

@@ -90,7 +90,7 @@ def _check_stage(job: _Check, contents: StageContents, videos: Mapping[str, Entr
     job.named_videos.update(path for path in named if path.startswith("videos/"))
     for entry in contents.entries:
         place = place_of(entry.path)
-        if entry.temporary:
+        if entry.temporary and place.kind != "foreign":
             _tell_temporary(job, entry, place)
         elif place.kind == "attempt":
             _check_attempt(job, entry, place, place.key in contents.manifests)
@@ -195,9 +195,11 @@ def _tell_temporary(job: _Check, entry: Entry, place: Place) -> None:
 
 
 def _confirmed(job: _Check) -> Iterator[Finding]:
-    """The findings, without orphans that a run has named or begun to use since they were listed."""
+    """The findings that still hold: not orphans that a run has named since, nor files of units that gc has taken."""
     live = live_work(job.root)
     for finding in job.found:
+        if finding.kind == "missing" and not any(job.root.exists(manifest_path(*unit)) for unit in finding.units):
+            continue
         if finding.kind == "orphan":
             keys = {key for _, key in finding.units}
             late = any(unit not in job.committed and job.root.exists(manifest_path(*unit)) for unit in finding.units)

@@ -96,7 +96,7 @@ def _search_stage(search: Search, contents: StageContents) -> None:
     attempts: dict[str, list[Entry]] = defaultdict(list)
     for entry in contents.entries:
         place = place_of(entry.path)
-        if place.key in search.live.keys:
+        if place.kind == "foreign" or place.key in search.live.keys:
             continue
         if entry.temporary:
             search.add_temporary(entry)

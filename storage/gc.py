@@ -20,7 +20,8 @@ from storage.root import Root, RootError
 from storage.uploads import abort_upload
 
 GRACE_SECONDS = 86_400.0
-"""A day: what was written since is kept, so that a run that was killed can go on from it."""
+"""A day: what was written since is kept, so that a run that was killed can go on from it. It also covers workers,
+which outlive a killed run by a moment, and writers that hold no lease."""
 
 _BATCH_FILES = 256
 

@@ -103,7 +103,7 @@ def test_the_pipeline_runs_from_its_form(page: Page, served: Server, root: Path,
 @pytest.mark.usefixtures("filled")
 def test_artifacts_show_outcomes_scores_and_the_report(page: Page, served: Server) -> None:
     keys = {artifact["key"] for artifact in served.post("artifacts/latest/filter", {"limit": 100})}
-    assert {"track-outcomes", "train-progress", "scores", "report"} <= keys
+    assert {"track-outcomes", "track-plan", "train-progress", "scores", "report"} <= keys
     page.goto(f"{served.url}/artifacts")
     page.get_by_text("track-outcomes").first.wait_for()
     page.screenshot(path=_SHOTS / "3-artifacts.png")

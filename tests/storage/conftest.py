@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from storage.root import Root, open_root
 from tests.storage.proxy import StoreProxy, store_proxy
+from tests.storage.small_root import SmallRoot, build
 
 _memory_roots = itertools.count(1)
 _proxied_roots = itertools.count(1)
@@ -74,3 +77,22 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("botocore.retryhandler.delay_exponential", lambda *_, **__: 0.0)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
     return paused
+
+
+@pytest.fixture
+def small(root: Root) -> SmallRoot:
+    """A small data set, committed on every kind of root."""
+    return build(root)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> SmallRoot:
+    """The small data set on local disk; tests take copies of it."""
+    return build(open_root(str(tmp_path_factory.mktemp("built"))))
+
+
+@pytest.fixture
+def local(built: SmallRoot, tmp_path: Path) -> SmallRoot:
+    """A copy on local disk: nothing of it waits for the disk, which a build does."""
+    shutil.copytree(built.root.base, tmp_path / "small")
+    return replace(built, root=open_root(str(tmp_path / "small")))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from storage.findings import Report
 from storage.keys import JSON, KeyDocument, Recipe
-from storage.manifests import Manifest, StoredFile, commit, video_path
+from storage.manifests import Manifest, StoredFile, accept, commit, video_path
 from storage.root import Root
 from storage.versions import (
     ShardEntry,
@@ -94,3 +95,60 @@ def build(root: Root) -> SmallRoot:
     for change in (downloaded, tracked, trained):
         update_version(root, DATASET, change)
     return SmallRoot(root, units)
+
+
+def flip(root: Root, path: str) -> None:
+    data = bytearray(root.read_bytes(path))
+    data[len(data) // 2] ^= 1
+    root.write_bytes(path, bytes(data))
+
+
+def truncate(root: Root, path: str) -> None:
+    root.write_bytes(path, root.read_bytes(path)[:-1])
+
+
+def grow(root: Root, path: str) -> None:
+    root.write_bytes(path, root.read_bytes(path) + b"!")
+
+
+def delete(root: Root, path: str) -> None:
+    root.remove(path)
+
+
+DAMAGES: Mapping[str, Callable[[Root, str], None]] = {
+    "flipped": flip,
+    "truncated": truncate,
+    "grown": grow,
+    "missing": delete,
+}
+
+
+def kinds(report: Report) -> set[tuple[str, str]]:
+    return {(finding.kind, finding.path) for finding in report.findings}
+
+
+def name_of(small: SmallRoot, name: str) -> tuple[tuple[str, str]]:
+    manifest = small.units[name]
+    return ((manifest.stage, manifest.key),)
+
+
+def accept_again(small: SmallRoot, unit: str) -> Manifest:
+    """Another key that the unit's output was accepted for, named by the newest version."""
+    standing = small.units[unit]
+    alias = accept(small.root, document(standing.stage, code="2", video=DIGESTS["a"]), standing, ["code: module"])
+
+    def change(version: Version) -> Version:
+        entry = replace(version.videos[DIGESTS["a"]], accepted=alias.key)
+        return replace(version, videos={**version.videos, DIGESTS["a"]: entry})
+
+    update_version(small.root, DATASET, change)
+    return alias
+
+
+def with_dropped(version: Version, dropped: bool) -> Version:
+    return replace(version, videos={name: replace(one, dropped=dropped) for name, one in version.videos.items()})
+
+
+def drop_videos(root: Root) -> None:
+    update_version(root, DATASET, lambda version: with_dropped(version, dropped=True))
+    root.remove_many(video_path(digest) for digest in DIGESTS.values())

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from storage.protection import collecting, live_work
 from storage.root import Root, RootError, open_root
 from storage.uploads import unfinished_uploads
 from storage.versions import UnitEntry, Version, latest_version, update_version, version_path
-from tests.storage.small_root import DATASET, SmallRoot, build, commit_video, document
+from tests.storage.small_root import DATASET, SmallRoot, commit_video, document
 
 LOOSE = hashlib.sha256(b"loose").hexdigest()
 
@@ -35,23 +34,6 @@ LOOSE = hashlib.sha256(b"loose").hexdigest()
 @pytest.fixture(autouse=True)
 def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_POLL_SECONDS", 0.02)
-
-
-@pytest.fixture
-def small(root: Root) -> SmallRoot:
-    return build(root)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> SmallRoot:
-    return build(open_root(str(tmp_path_factory.mktemp("built"))))
-
-
-@pytest.fixture
-def local(built: SmallRoot, tmp_path: Path) -> SmallRoot:
-    """A copy on local disk: nothing of it waits for the disk, which a build does."""
-    shutil.copytree(built.root.base, tmp_path / "small")
-    return replace(built, root=open_root(str(tmp_path / "small")))
 
 
 class _InTwoDays(datetime):
