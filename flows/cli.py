@@ -196,12 +196,18 @@ def gc(
     grace_hours: Annotated[
         float, typer.Option(min=0, help="Keep what is younger: a run that was killed may go on from it.")
     ] = 24.0,
+    keep_versions: Annotated[
+        int | None, typer.Option(min=1, help="Keep only so many versions of each data set, the newest.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find (and delete) what no version of any data set reaches. Safe beside live runs."""
     from flows import maintain
 
-    maintain.run_gc(_root(root), _console, delete=delete, grace_seconds=grace_hours * 3600, as_json=as_json)
+    grace_seconds = grace_hours * 3600
+    maintain.run_gc(
+        _root(root), _console, delete=delete, grace_seconds=grace_seconds, keep_versions=keep_versions, as_json=as_json
+    )
 
 
 @app.command()

@@ -193,13 +193,15 @@ def _show_findings(report: Report, console: Console) -> None:
     console.print(", ".join(f"{number} {kind}" for kind, number in report.counts.items()))
 
 
-def run_gc(url: str, console: Console, *, delete: bool, grace_seconds: float, as_json: bool) -> None:
+def run_gc(
+    url: str, console: Console, *, delete: bool, grace_seconds: float, keep_versions: int | None, as_json: bool
+) -> None:
     """Find what nothing reaches; delete it where asked."""
     from storage.gc import collect
 
     root = open_root(url)
     with _bar("collecting") as progress:
-        done = collect(root, grace_seconds=grace_seconds, delete=delete, progress=progress)
+        done = collect(root, grace_seconds=grace_seconds, keep_versions=keep_versions, delete=delete, progress=progress)
     if as_json:
         _dump({**asdict(done), "counts": done.counts, "bytes": done.bytes})
         return

@@ -23,6 +23,7 @@ GarbageKind = Literal[
     "unit",  # a file of a unit that no version reaches
     "orphan",  # in the folder of a unit that is kept, named by no manifest
     "video",
+    "version",  # older than those to keep
     "table",
     "attempt",  # a checkpoint that no run will go on from
     "temporary",  # a write that did not end
@@ -175,6 +176,8 @@ def _search_datasets(search: Search) -> None:
             continue
         elif place_of(entry.path).kind == "table":
             search.add("table", [entry])
+        elif entry.path in search.history.outdated:  # whatever its age: the user said how many to keep
+            search.found.append(Garbage("version", entry.path, entry.size, round(search.age_seconds(entry), 1)))
 
 
 def _search_state(search: Search) -> None:

@@ -54,27 +54,34 @@ class Collection:
 
 
 def collect(
-    root: Root, *, grace_seconds: float = GRACE_SECONDS, delete: bool = False, progress: Progress = no_progress
+    root: Root,
+    *,
+    grace_seconds: float = GRACE_SECONDS,
+    keep_versions: int | None = None,
+    delete: bool = False,
+    progress: Progress = no_progress,
 ) -> Collection:
     """Find what no version of any data set reaches and nobody may be using; `delete` it, or only tell.
 
     Deleted are units with all their files, files that lost the race for a unit, raw videos, tables of versions,
     checkpoints that no run will go on from, writes that did not end, and leases of the dead. Kept is what is
     younger than `grace_seconds`, what live runs and attempts have named, and, while a run is live, every raw
-    video and table. Raises RootError where a version cannot be read (what it names is not known), another
-    collector is live, or the store fails.
+    video and table. `keep_versions`: of each data set keep only so many, the newest (1 or more), and what they
+    reach (all, while a run is live). Raises RootError where a version cannot be read (what it names is not
+    known), another collector is live, or the store fails.
     """
     if not delete:
-        return _told(_search(root, grace_seconds, progress), deleted=False)
+        return _told(_search(root, grace_seconds, keep_versions, progress), deleted=False)
     with collecting(root, "gc") as lease:
-        search = _search(root, grace_seconds, progress)
+        search = _search(root, grace_seconds, keep_versions, progress)
         _delete(search, lease, progress)
         return _told(search, deleted=True)
 
 
-def _search(root: Root, grace_seconds: float, progress: Progress) -> Search:
+def _search(root: Root, grace_seconds: float, keep_versions: int | None, progress: Progress) -> Search:
     live = live_work(root)
-    search = Search(root, live, read_history(root), grace_seconds)
+    newest = None if live.has_run else keep_versions  # a run may stand on any
+    search = Search(root, live, read_history(root, newest), grace_seconds)
     if gaps := search.history.gaps:
         raise RootError(f"gc: {gaps[0].path} cannot be read, so what it names is not known; run: tritrack fsck")
     find_garbage(search, progress)
@@ -82,14 +89,18 @@ def _search(root: Root, grace_seconds: float, progress: Progress) -> Search:
 
 
 def _delete(search: Search, lease: Lease, progress: Progress) -> None:
-    """Manifests first: a unit without its manifest is no unit, whatever is left of it when this is killed."""
+    """Versions first, since they name what goes next; then manifests: without one a unit is none, whatever is left."""
     paths = [item.path for item in search.found if item.kind != "upload"]
-    paths.sort(key=lambda path: place_of(path).kind != "manifest")
-    for start in range(0, len(paths), _BATCH_FILES):
-        if not lease.is_held:  # runs did not wait for us any more
-            raise RootError("gc: the store did not take its lease for too long, so it stopped; run it again")
-        search.root.remove_many(paths[start : start + _BATCH_FILES])
-        progress(min(start + _BATCH_FILES, len(paths)), len(paths), "deleting")
+    phases: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    for path in paths:
+        phases[{"head": 0, "manifest": 1}.get(place_of(path).kind, 2)].append(path)
+    done = 0
+    for phase in phases.values():  # many are removed at once, so that only a phase's end is an order
+        for start in range(0, len(phase), _BATCH_FILES):
+            if not lease.is_held:  # runs did not wait for us any more
+                raise RootError("gc: the store did not take its lease for too long, so it stopped; run it again")
+            done += search.root.remove_many(phase[start : start + _BATCH_FILES])
+            progress(done, len(paths), "deleting")
     for upload in search.uploads:
         abort_upload(search.root, upload)
 

@@ -46,7 +46,7 @@ class History:
     with the data sets' names. `videos`: every video (SHA-256) that any version knows. `dropped`: videos whose
     bytes the newest version that knows them says were dropped. `purged`: units made from videos that were
     purged. `tables`: paths of the tables that heads name. `faults`: what could not be read, so that all else
-    is less than the whole.
+    is less than the whole. `outdated`: heads of the versions that were left out as too old.
     """
 
     named: set[UnitName] = field(default_factory=set)
@@ -58,6 +58,7 @@ class History:
     tables: set[str] = field(default_factory=set)
     faults: list[HistoryFault] = field(default_factory=list)
     versions: int = 0
+    outdated: set[str] = field(default_factory=set)
 
     @property
     def gaps(self) -> list[HistoryFault]:
@@ -65,19 +66,22 @@ class History:
         return [fault for fault in self.faults if fault.kind != "missing_head"]
 
 
-def read_history(root: Root) -> History:
-    """Read every version of every data set, one at a time; tables that versions share are read once in a row."""
+def read_history(root: Root, newest: int | None = None) -> History:
+    """Read every version of every data set, one at a time; tables that versions share are read once in a row.
+
+    `newest`: only so many of each data set, as if there were no older ones; 1 or more.
+    """
     purged = (name.removesuffix(".json") for name in root.names("state/purged"))
     history = History(purged_videos=frozenset(purged))
     for dataset in dataset_names(root):
-        _read_dataset(root, dataset, history)
+        _read_dataset(root, dataset, history, newest)
     return history
 
 
-def _read_dataset(root: Root, dataset: str, history: History) -> None:
+def _read_dataset(root: Root, dataset: str, history: History, newest_only: int | None) -> None:
     dropped: dict[str, bool] = {}
     newest: Version | None = None
-    for version in _readable_versions(root, dataset, history):
+    for version in _readable_versions(root, dataset, history, newest_only):
         history.versions += 1
         history.named.update(unit_keys(version))
         history.purged.update(_units_of_purged(version, history.purged_videos))
@@ -91,10 +95,13 @@ def _read_dataset(root: Root, dataset: str, history: History) -> None:
         history.current.setdefault(unit, set()).add(dataset)
 
 
-def _readable_versions(root: Root, dataset: str, history: History) -> Iterator[Version]:
+def _readable_versions(root: Root, dataset: str, history: History, newest_only: int | None = None) -> Iterator[Version]:
     """The versions from the first to the newest; what keeps one from being read becomes a fault."""
     before: Version | None = None
     numbers = version_numbers(root, dataset)
+    if newest_only is not None:
+        history.outdated.update(version_path(dataset, number) for number in numbers[:-newest_only])
+        numbers = numbers[-newest_only:]
     for number in range(numbers[0], numbers[-1] + 1) if numbers else ():
         path = version_path(dataset, number)
         try:

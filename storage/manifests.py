@@ -131,7 +131,7 @@ def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RootError(
-            f"root: {path} is damaged ({type(error).__name__}: {error}); delete it and run again"
+            f"root: {path} is damaged ({type(error).__name__}: {error}); run tritrack fsck --repair, then run again"
         ) from error
     raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")
 

@@ -35,7 +35,7 @@ LIMIT_SECONDS, LIMIT_MB = 5.0, 400.0
 _DATASET = "bench"
 _MANIFEST = json.dumps({"schema": 2, "stage": "track", "key": "0" * 64, "files": {}, "counts": {"tracks": 5}}).encode()
 _MEASURE = """
-import json, resource, sys, time
+import json, re, sys, time
 begun = time.perf_counter()
 from flows.plan import is_done, known_sources, plan_run
 from storage.root import open_root
@@ -56,7 +56,8 @@ read = time.perf_counter()
 plans = plan_run(version, known_sources(version), sample())
 done = is_done(plans)
 ended = time.perf_counter()
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+with open("/proc/self/status") as status:  # ru_maxrss would be that of the process which started this one
+    peak_mb = int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1]) / 1024
 print(json.dumps({"done": done, "import": imported - begun, "read": read - imported, "plan": ended - read,
                   "peak_mb": peak_mb, "requests": len(requests), "cached": sum(len(p.cached) for p in plans)}))
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from storage.leases import Lease
 from storage.manifests import StoredFile, commit, manifest_path, video_path
 from storage.root import Root, RootError, open_root
-from storage.versions import Version, latest_version, unit_keys, update_version, version_path
+from storage.versions import Version, latest_version, unit_keys, update_version, version_numbers, version_path
 from tasks.presets import sample
 from tests.flows.imagined import imagined_run, imagined_sources, imagined_video
 
@@ -125,6 +127,23 @@ def test_gc_only_tells_until_it_is_asked_to_delete(root: Root, call: Call) -> No
     assert (done["deleted"], len(done["garbage"])) == (True, 1)
     assert not root.exists(f"track/{'0' * 64}/tracks-0123456789abcdef.parquet")
     assert call("fsck").exit_code == 0, "and nothing else went"
+
+
+def test_gc_keeps_as_many_versions_as_asked(root: Root, call: Call) -> None:
+    old = latest_version(root, "night")
+    update_version(root, "night", lambda version: replace(version, shards=version.shards[1:]), "one shard less")
+    gone = manifest_path("shard", old.shards[0].key)
+    assert "Would delete 0 files" in call("gc", "--grace-hours", "0").output, "an older version reaches it"
+    told = json.loads(call("gc", "--grace-hours", "0", "--keep-versions", "1", "--json").output)
+    assert told["counts"]["version"] == 2
+    assert gone in {item["path"] for item in told["garbage"]}
+    with Lease(root, "run"):
+        held = json.loads(call("gc", "--grace-hours", "0", "--keep-versions", "1", "--delete", "--json").output)
+        assert held["garbage"] == []
+    assert call("gc", "--grace-hours", "0", "--keep-versions", "1", "--delete").exit_code == 0
+    assert version_numbers(root, "night") == [3]
+    assert not root.exists(gone)
+    assert call("fsck").exit_code == 0
 
 
 def test_purge_asks_first(root: Root, call: Call) -> None:

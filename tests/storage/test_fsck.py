@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 import pytest
 
 from storage import fsck
+from storage.contents import StageContents, read_stage
 from storage.findings import Report
 from storage.fsck import check
 from storage.layout import attempts_document_path, purged_path
@@ -213,6 +215,20 @@ def test_a_unit_committed_during_the_check_is_no_orphan(local: SmallRoot, monkey
 
     monkeypatch.setattr(local.root, "walk", walk_then_commit)
     assert _later(local.root).findings == ()
+
+
+def test_a_unit_collected_during_the_check_is_not_missing_its_files(
+    local: SmallRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = commit(local.root, document("track", video="gone"), {"tracks.parquet": b"tracks"})
+
+    def read_then_collect(*arguments: Any) -> StageContents:
+        contents = read_stage(*arguments)
+        local.root.remove_many([manifest_path("track", unit.key), unit.files["tracks.parquet"].path])
+        return contents
+
+    monkeypatch.setattr(fsck, "read_stage", read_then_collect)
+    assert check(local.root).findings == ()
 
 
 def test_checkpoints_of_attempts(small: SmallRoot) -> None:

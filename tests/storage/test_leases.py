@@ -63,9 +63,9 @@ def test_an_error_in_the_block_gives_the_lease_back(root: Root) -> None:
 
 
 def test_the_heartbeat_renews_it_past_its_time_to_live(root: Root) -> None:
-    with Lease(root, "run", ttl_seconds=0.6) as lease:
+    with Lease(root, "run", ttl_seconds=0.3) as lease:
         first = lease.record
-        _wait(lambda: datetime.fromisoformat(lease.record.renewed) > _later(first.started, 1.0))
+        _wait(lambda: datetime.fromisoformat(lease.record.renewed) > _later(first.started, 0.4))
         (seen,) = live_leases(root)
         assert (seen.id, seen.started) == (first.id, first.started)
 
@@ -159,7 +159,8 @@ def test_processes_are_known_by_id_and_start() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"[]", b"\xff", b'{"kind": "run", "id": 5}'])
-def test_damaged_leases_count_as_dead(root: Root, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_leases_count_as_dead(data: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = open_root(str(tmp_path / "root"))
     root.write_bytes("state/leases/run-0123456789abcdef.json", data)
     with Lease(root, "run") as lease:
         assert live_leases(root) == [lease.record]
@@ -241,7 +242,7 @@ def test_a_second_collector_is_refused(root: Root) -> None:
     assert live_leases(root) == []
 
 
-@pytest.mark.parametrize("head_start", [-0.02, 0.0, 0.01, 0.05])
+@pytest.mark.parametrize("head_start", [-0.02, 0.0, 0.02])
 def test_planner_and_collector_never_miss_each_other(root: Root, head_start: float) -> None:
     """The collector saw the plan, or what the run made of it, or else the run begins once the collector has ended."""
     key, start, events = "a" * 64, threading.Barrier(2), list[str]()
