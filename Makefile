@@ -21,6 +21,17 @@ test-ui: $(VENV)/.test
 bench-storage: $(VENV)/.test
 	$(BIN)/python -m tests.bench.storage
 
+# Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
+KILLS ?= 90
+PREFECT_KILLS ?= 10
+FAULTS ?= 1000
+SEED ?= 0
+ROOT ?= both
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.drive --kills $(KILLS) --prefect-kills $(PREFECT_KILLS) --faults $(FAULTS) \
+		--seed $(SEED) --root $(ROOT)
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -20,6 +20,7 @@ from flows.explain import StageExplanation, explain_run
 from flows.plan import known_sources
 from flows.sources import read_list
 from storage.findings import Report
+from storage.leases import Lease
 from storage.root import Root, RootError, open_root
 from storage.versions import Head, dataset_names, latest_version, read_head, version_numbers
 
@@ -55,8 +56,9 @@ def _reasons(stage: StageExplanation) -> str:
 def accept(description: Description, stage: str, console: Console, *, as_json: bool) -> None:
     """Bless a stage's committed units for the present code."""
     root = open_root(description.root)
-    version = latest_version(root, description.dataset)
-    done = accept_stage(root, version, description.config, stage)
+    with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}):
+        version = latest_version(root, description.dataset)
+        done = accept_stage(root, version, description.config, stage)
     if as_json:
         _dump(asdict(done))
         return

@@ -95,6 +95,9 @@ def _delete(search: Search, lease: Lease, progress: Progress) -> None:
     for path in paths:
         phases[{"head": 0, "manifest": 1}.get(place_of(path).kind, 2)].append(path)
     done = 0
+    for path in sorted(phases.pop(0), key=lambda head: place_of(head).number):  # so that a kill leaves no gap
+        search.root.remove(path)
+        done += 1
     for phase in phases.values():  # many are removed at once, so that only a phase's end is an order
         for start in range(0, len(phase), _BATCH_FILES):
             if not lease.is_held:  # runs did not wait for us any more

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.keys import JSON, KeyDocument, Recipe, document_from_json
-from storage.root import Root, RootError, hash_file
+from storage.root import Root, RootError, StoreUnavailable, hash_file
+from storage.sealing import read_schema, seal, unseal
 
 SCHEMA = 2
 
@@ -120,15 +120,17 @@ def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
     """The committed unit, or None. Raises RootError for a manifest of a newer schema, or a damaged one."""
     path = manifest_path(stage, key)
     try:
-        record = json.loads(root.read_bytes(path))
-        schema = int(record["schema"])
+        record, schema = read_schema(root.read_bytes(path))
         if schema <= SCHEMA:
+            record = unseal(record)
             record["files"] = {name: StoredFile(**entry) for name, entry in record["files"].items()}
             if accepted := record.get("accepted"):
                 record["accepted"] = Accepted(accepted["key"], tuple(accepted["differences"]), accepted["time"])
             return Manifest(**record)
     except FileNotFoundError:
         return None
+    except StoreUnavailable:  # a ValueError too, and no damage
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RootError(
             f"root: {path} is damaged ({type(error).__name__}: {error}); run tritrack fsck --repair, then run again"
@@ -159,7 +161,8 @@ def read_file(root: Root, file: StoredFile) -> bytes:
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode()
+    """A manifest as it is stored: readable JSON, sealed."""
+    return seal(asdict(manifest))
 
 
 def manifest_path(stage: str, key: str) -> str:

@@ -12,6 +12,7 @@ from storage.history import UnitName, read_history
 from storage.layout import purged_path
 from storage.leases import live_leases
 from storage.manifests import manifest_path, read_manifest, video_path
+from storage.protection import collecting
 from storage.root import Root, RootError
 from storage.versions import Failure, SourceEntry, Version, dataset_names, latest_version, update_version
 
@@ -62,11 +63,16 @@ def purge(root: Root, video: str) -> Purge:
     """
     if runs := live_leases(root, "run"):
         raise RootError(f"purge: a run is live ({runs[0].holder}); wait until it ends, or end it")
+    with collecting(root, "purge"):  # a run that begins now waits
+        return _purge(root, video)
+
+
+def _purge(root: Root, video: str) -> Purge:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     root.create_bytes(purged_path(video), json.dumps({"schema": 1, "video": video, "time": now}).encode())
     history = read_history(root)
-    if history.faults:
-        raise RootError(f"purge: {history.faults[0].path} cannot be read, so not all can be found; run fsck first")
+    if gaps := history.gaps:
+        raise RootError(f"purge: {gaps[0].path} cannot be read, so not all can be found; run fsck first")
     units, trained = _made_from(root, history.purged)
     datasets = {}
     for name in dataset_names(root):

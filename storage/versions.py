@@ -7,7 +7,6 @@ hundred thousand sources is read in a handful of requests.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,8 @@ from typing import Literal
 
 from storage.keys import JSON
 from storage.manifests import StoredFile
-from storage.root import Root, RootError
+from storage.root import Root, RootError, StoreUnavailable
+from storage.sealing import read_schema, seal, unseal
 
 SCHEMA = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -174,6 +174,8 @@ def read_version(root: Root, name: str, number: int) -> Version:
     head = read_head(root, name, number)
     try:
         sources, videos, shards = read_tables(root, head.tables)
+    except StoreUnavailable:
+        raise
     except (FileNotFoundError, RootError, ValueError, KeyError, TypeError) as error:
         raise _damaged(version_path(name, number), error) from error
     return Version(name, number, sources, videos, shards, head.units, head.recipes, head.created, head.tables)
@@ -184,9 +186,9 @@ def read_head(root: Root, name: str, number: int) -> Head:
     path = version_path(name, number)
     data = root.read_bytes(path)
     try:
-        record = json.loads(data)
-        schema = int(record["schema"])
+        record, schema = read_schema(data)
         if schema == SCHEMA:
+            record = unseal(record)
             record["units"] = {unit: UnitEntry(**entry) for unit, entry in record["units"].items()}
             record["tables"] = {table: StoredFile(**file) for table, file in record["tables"].items()}
             return Head(**record)
@@ -264,7 +266,7 @@ def _head_bytes(version: Version, note: str) -> bytes:
     units = dict(sorted(version.units.items()))
     counts, recipes, tables = counts_of(version), version.recipes, version.tables
     head = Head(version.name, version.number, version.created, note, counts, units, recipes, tables)
-    return json.dumps(asdict(head), ensure_ascii=False, indent=1).encode()
+    return seal(asdict(head))
 
 
 def _used_recipes(version: Version) -> dict[str, JSON]:

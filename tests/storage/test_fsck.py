@@ -20,6 +20,7 @@ from storage.leases import Lease
 from storage.manifests import SCHEMA, Manifest, commit, manifest_path, video_path
 from storage.repair import Action, repair
 from storage.root import Root, StoreUnavailable
+from storage.sealing import seal
 from storage.versions import UnitEntry, Version, latest_version, update_version, version_path
 from tests.storage.small_root import (
     DAMAGES,
@@ -85,7 +86,8 @@ def test_a_manifest_of_another_unit_or_another_document_is_damaged(local: SmallR
     (finding,) = (one for one in check(local.root).findings if one.kind == "damaged_manifest")
     assert f"it is of the track unit {local.key('track b')[:16]}" in finding.words
     record["document"]["recipe"]["schema"] = 7
-    local.root.write_bytes(path, json.dumps(record).encode())
+    del record["digest"]
+    local.root.write_bytes(path, seal(record))
     (finding,) = check(local.root).findings
     assert (finding.kind, finding.words) == ("damaged_manifest", "its key document does not give its key")
 

@@ -113,7 +113,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(
     root: Root, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Root, "remove_many", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        patch.setattr("storage.purge._remove", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             purge(root, GONE)
     assert latest_version(root, "clips").number == 2
