@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui bench-storage check clean
+.PHONY: demo test test-ui chaos bench-storage check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from flows.plan import plan_evaluate, plan_shard, plan_train, reached_videos, stands
+from flows.plan import plan_evaluate, plan_shard, plan_train, stands
 from storage.concurrency import in_threads
 from storage.keys import KeyDocument, is_blessable, recipe_differences
 from storage.manifests import Manifest, accept, read_manifest
 from storage.root import Root
-from storage.versions import UnitEntry, Version, update_version
+from storage.versions import UnitEntry, Version, reached_videos, update_version
 from tasks.presets import RunConfig
 from tasks.shard.key import shard_document
 from tasks.track.key import key_document as track_document
@@ -51,24 +51,25 @@ def accept_stage(root: Root, version: Version, config: RunConfig, stage: str) ->
     if stage == "download":
         raise ValueError("accept: download has nothing to accept; its keys hold neither code nor library versions")
     found: dict[str, str] = {}
-    accepted, refused = Counter[str](), Counter[str]()
+    accepted = Counter[str]()
+    refused: dict[str, str] = {}  # by name
     tried: set[tuple[str, str]] = set()
     # What was accepted lets more be accepted: a report's inputs are its benchmarks.
     while fresh := [
         one for one in _candidates(version, config, stage, found) if (one.key, one.document.key) not in tried
     ]:
         tried |= {(one.key, one.document.key) for one in fresh}
-        refused.clear()
         for candidate, why, differences in in_threads(partial(_bless, root, stage), fresh):
             if why:
-                refused[why] += 1
+                refused[candidate.name] = why
             else:
+                refused.pop(candidate.name, None)
                 accepted[differences] += 1
                 found[candidate.key] = candidate.document.key
     if found:
         note = f"accept: {len(found)} {stage} units for the present code"
         version = update_version(root, version.name, lambda current: _with_aliases(current, found), note)
-    return Acceptance(stage, accepted, refused, version.number)
+    return Acceptance(stage, accepted, Counter(refused.values()), version.number)
 
 
 def _candidates(version: Version, config: RunConfig, stage: str, found: Mapping[str, str]) -> list[_Candidate]:
@@ -127,7 +128,7 @@ def _shard_candidates(version: Version, config: RunConfig) -> Iterator[_Candidat
         document = shard_document(config.shard, shard.split, shard.tracks)
         if not stands(shard, document):
             waiting = True
-            yield _Candidate(shard.split, shard.key, document)
+            yield _Candidate(shard.key, shard.key, document)
     triplets = plan_shard(version, config).triplets
     if triplets and not waiting:
         yield from _units(version, {"triplets": triplets.document})

@@ -133,10 +133,12 @@ def accept(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a stage's committed units stand for the present code and libraries. What they differ in is recorded."""
+    """Let a stage's committed units stand for the present code and libraries; exit code 1 where one may not."""
     from flows import maintain
 
-    maintain.accept(_describe(config, root, dataset, None, preset, overrides), stage, _console, as_json=as_json)
+    description = _describe(config, root, dataset, None, preset, overrides)
+    if not maintain.accept(description, stage, _console, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

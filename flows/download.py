@@ -10,7 +10,7 @@ from prefect.utilities.annotations import quote
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl, Sources
-from flows.plan import known_sources, plan_download
+from flows.plan import known_sources, no_longer_named, plan_download
 from flows.record import record_download
 from flows.sources import read_list
 from flows.stage import finish, open_run, run_batches, told
@@ -30,7 +30,8 @@ def download(root: RootUrl, dataset: Dataset = "default", sources: Sources = "",
         outcomes = run_batches(run, plan, download_batch, quote(intake_budget(run.version, run.config.download)))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = told(outcomes) + (f", {len(plan.removed)} removed" if plan.removed else "")
-        run.record(lambda version: record_download(version, given, run.config, outcomes, now), note)
+        left_out = no_longer_named(run.version, given, run.config)
+        run.record(lambda version: record_download(version, given, run.config, outcomes, left_out, now), note)
         return finish(run, plan, outcomes)
 
 
@@ -38,9 +39,9 @@ def intake_budget(version: Version, config: DownloadConfig) -> Budget:
     """What `download.budget_bytes` leaves for new videos; at the limit it says so, and the rest is left for later."""
     held = held_bytes(version)
 
-    def take(outcome: Outcome) -> str:
+    def take(outcome: Outcome | None) -> str:
         nonlocal held
-        held += 0 if outcome.cached else outcome.counts.get("bytes", 0)
+        held += outcome.counts.get("bytes", 0) if outcome and not outcome.cached else 0
         if not config.budget_bytes or held < config.budget_bytes:
             return ""
         return f"the videos hold {held:,} bytes, download.budget_bytes is {config.budget_bytes:,}; raise it to go on"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from flows.plan import (
     SourceList,
     StagePlan,
+    no_longer_named,
     plan_download,
     plan_evaluate,
     plan_shard,
@@ -19,7 +20,7 @@ from flows.record import record_download, record_shard, record_track, record_uni
 from storage.keys import JSON, recipe_differences
 from storage.manifests import read_manifest
 from storage.root import Root
-from storage.versions import Version
+from storage.versions import Failure, SourceEntry, Version, VideoEntry
 from tasks.batch import Outcome, Unit
 from tasks.presets import RunConfig
 
@@ -88,7 +89,8 @@ def explain_stage(root: Root, version: Version, plan: StagePlan) -> StageExplana
 def _projected(version: Version, given: SourceList, config: RunConfig) -> Iterator[tuple[StagePlan, Version]]:
     """Each stage's plan and the version after it, every unit taken to succeed and every new video to give tracks."""
     plan = plan_download(version, given, config)
-    version = record_download(version, given, config, {unit.key: _imagined_video(version, unit) for unit in plan.units})
+    videos = {unit.key: _imagined_video(version, unit) for unit in plan.units}
+    version = record_download(version, given, config, videos, no_longer_named(version, given, config))
     yield plan, version
     plan = plan_track(version, config)
     outcomes = {unit.key: _imagined_tracks(version, unit) for unit in plan.units}
@@ -135,26 +137,27 @@ def _why(root: Root, version: Version, unit: Unit) -> str:
 
 def _why_download(version: Version, unit: Unit) -> str:
     entry = version.sources.get(str(unit.document.inputs["source"]))
-    if entry is None:
-        return "new source"
-    if not entry.key:
-        return "its video is gone and needed again"
-    if changes := _changes(version, entry.recipe, unit):
-        return changes
-    if entry.key != unit.key:
-        return "its file has changed (size or time)"
-    return f"tried again after {entry.failure.reason}" if entry.failure else "new source"
+    if told := _why_item(version, unit, entry, "new source", "its video is gone and needed again"):
+        return told
+    assert entry is not None, "told as new otherwise"
+    return _tried_again(entry.failure) if entry.key == unit.key else "its file has changed (size or time)"
 
 
 def _why_track(version: Version, unit: Unit) -> str:
     entry = version.videos.get(unit.item)
+    told = _why_item(version, unit, entry, "new video", "its tracks were broken or lost")
+    return told or _tried_again(entry.failure if entry else None)
+
+
+def _why_item(version: Version, unit: Unit, entry: SourceEntry | VideoEntry | None, fresh: str, lost: str) -> str:
+    """Why the unit of one source or video runs, where its entry and its recipe tell."""
     if entry is None:
-        return "new video"
-    if not entry.key:
-        return "its tracks were broken or lost"
-    if changes := _changes(version, entry.recipe, unit):
-        return changes
-    return f"tried again after {entry.failure.reason}" if entry.failure else "new video"
+        return fresh
+    return _changes(version, entry.recipe, unit) if entry.key else lost
+
+
+def _tried_again(failure: Failure | None) -> str:
+    return f"tried again after {failure.reason}" if failure else "not made yet"
 
 
 def _why_shard(version: Version, unit: Unit) -> str:

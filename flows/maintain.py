@@ -23,6 +23,7 @@ from storage.findings import Report
 from storage.leases import Lease
 from storage.root import Root, RootError, open_root
 from storage.versions import Head, dataset_names, latest_version, read_head, version_numbers
+from tasks.download.sources import source_at
 
 _SHOWN = 50
 _COUNTS = ("sources", "removed", "failed", "videos", "bytes", "tracks", "shards", "pairs")
@@ -30,7 +31,7 @@ _COUNTS = ("sources", "removed", "failed", "videos", "bytes", "tracks", "shards"
 
 def show_explanation(description: Description, console: Console, *, as_json: bool) -> None:
     """What a run would do, stage by stage, and why."""
-    root = open_root(description.root)
+    root = open_root(description.root, create=False)
     version = latest_version(root, description.dataset)
     given = read_list(description.sources) if description.sources else known_sources(version)
     told = explain_run(root, version, given, description.config)
@@ -53,15 +54,16 @@ def _reasons(stage: StageExplanation) -> str:
     return "\n".join([*lines, *([stage.note] if stage.note else [])])
 
 
-def accept(description: Description, stage: str, console: Console, *, as_json: bool) -> None:
-    """Bless a stage's committed units for the present code."""
-    root = open_root(description.root)
-    with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}):
+def accept(description: Description, stage: str, console: Console, *, as_json: bool) -> bool:
+    """Bless a stage's committed units for the present code; returns whether none was refused."""
+    root = open_root(description.root, create=False)
+    with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}) as lease:
+        lease.protect(())  # wait for a collector that has looked already
         version = latest_version(root, description.dataset)
         done = accept_stage(root, version, description.config, stage)
     if as_json:
         _dump(asdict(done))
-        return
+        return not done.refused
     for differences, number in done.accepted.items():
         console.print(f"accepted {number} {stage} units: {escape(differences)}")
     for why, number in done.refused.items():
@@ -70,11 +72,12 @@ def accept(description: Description, stage: str, console: Console, *, as_json: b
         console.print(f"Nothing to accept: the {stage} units are those of the present code.")
     elif done.accepted:
         console.print(f"{version.name} is now version {done.version}; stages after {stage} go on as before.")
+    return not done.refused
 
 
 def show_datasets(url: str, console: Console, *, as_json: bool) -> None:
     """A row a data set: its newest version and what it holds."""
-    root = open_root(url)
+    root = open_root(url, create=False)
     heads = [read_head(root, name, version_numbers(root, name)[-1]) for name in _named(root)]
     if as_json:
         _dump([_summary(head) for head in heads])
@@ -95,7 +98,7 @@ def _named(root: Root) -> list[str]:
 
 def show_log(url: str, name: str, console: Console, *, limit: int, as_json: bool) -> None:
     """A row a version, the newest first: what made it, and what it changed."""
-    root = open_root(url)
+    root = open_root(url, create=False)
     numbers = version_numbers(root, name)
     if not numbers:
         known = ", ".join(_named(root)) or "none"
@@ -134,9 +137,10 @@ def run_purge(url: str, text: str, console: Console, *, assume_yes: bool, as_jso
 
     from storage.purge import find_video, purge
 
-    root = open_root(url)
-    video = find_video(root, text)
-    if not assume_yes and not typer.confirm(f"Remove video {video} and everything made from it from {root.url}?"):
+    root = open_root(url, create=False)
+    video = find_video(root, text, source_at(text).id)
+    asked = f"Remove video {video} and everything made from it from {root.url}, for good?"
+    if not assume_yes and not typer.confirm(asked, err=True):
         raise typer.Abort
     done = purge(root, video)
     if as_json:
@@ -159,7 +163,7 @@ def run_fsck(url: str, console: Console, *, quick: bool, repairing: bool, as_jso
     from storage.fsck import check
     from storage.repair import repair
 
-    root = open_root(url)
+    root = open_root(url, create=False)
     with _bar("checking") as progress:
         report = check(root, quick=quick, progress=progress)
     actions = repair(root, report) if repairing and report.broken else []
@@ -201,7 +205,7 @@ def run_gc(
     """Find what nothing reaches; delete it where asked."""
     from storage.gc import collect
 
-    root = open_root(url)
+    root = open_root(url, create=False)
     with _bar("collecting") as progress:
         done = collect(root, grace_seconds=grace_seconds, keep_versions=keep_versions, delete=delete, progress=progress)
     if as_json:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from storage.keys import KeyDocument, digest_json
-from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry
+from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry, reached_videos
 from tasks.batch import Unit
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
@@ -25,6 +25,8 @@ from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import split_videos
 from tasks.track.key import key_document as track_document
 from tasks.train.key import key_document as train_document
+
+SPLITS: tuple[Split, ...] = ("held_out", "train")
 
 
 class StageFailed(RuntimeError):
@@ -83,7 +85,7 @@ def plan_download(version: Version, given: SourceList, config: RunConfig) -> Sta
         document = download_document(config.download, source)
         location = str(document.inputs["location"])  # redacted
         entry = version.sources.get(source.id)
-        if entry and entry.removed:
+        if entry and entry.removed and given.origin:
             returned.append(location)
         failure = entry.failure if entry else None
         if entry and entry.key == document.key and entry.video and not failure:
@@ -93,20 +95,20 @@ def plan_download(version: Version, given: SourceList, config: RunConfig) -> Sta
         else:
             work = "tasks.download.fetch:download_source"
             again = entry is not None and not entry.key
-            units.append(Unit(location, document, work, (source, config.download), again))
+            units.append(Unit(location, document, work, (source, config.download), again, shared_files=True))
     removed = tuple(redact(version.sources[source].location) for source in no_longer_named(version, given, config))
     return StagePlan("download", tuple(units), tuple(cached), failures, removed, tuple(returned))
 
 
 def no_longer_named(version: Version, given: SourceList, config: RunConfig) -> list[str]:
-    """Ids of wanted sources that came from the same list and are not in it any more."""
+    """Ids of wanted sources that the same list named before and does not name any more."""
     if not given.origin or config.download.keep_removed:
         return []
     named = {source.id for source in given.sources}
     return [
         source
         for source, entry in version.sources.items()
-        if entry.origin == given.origin and not entry.removed and source not in named
+        if given.origin in entry.origins and not entry.removed and source not in named
     ]
 
 
@@ -144,39 +146,35 @@ def plan_track(version: Version, config: RunConfig) -> StagePlan:
     return StagePlan("track", tuple(units), tuple(cached), failures, wanting=tuple(wanting), note=note)
 
 
-def reached_videos(version: Version) -> set[str]:
-    """The videos (SHA-256) that wanted sources gave."""
-    return {entry.video for entry in version.sources.values() if entry.video and not entry.removed}
-
-
 def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
     """Keep the shards whose tracks are all still wanted; pack the other tracks into new ones.
 
     So a night's new videos make new shards and touch no old one.
     """
+    tracked = {video: entry for video, entry in version.videos.items() if entry.key and not entry.failure}
+    # Those of removed sources have their say in groups, so that a copy of one never lands in the other split.
     reached = reached_videos(version)
-    tracked = {
-        video: entry for video, entry in version.videos.items() if video in reached and entry.key and not entry.failure
-    }
-    videos = split_videos(tracked, config.shard, config.seed)
+    split = split_videos(tracked, config.shard, config.seed, reached)
+    videos = {video: entry for video, entry in split.items() if video in reached}
     wanted = {entry.key: entry.split for entry in videos.values() if entry.tracks and entry.split}
     kept = [shard for shard in version.shards if _is_wanted(shard, wanted, config)]
     packed = {key for shard in kept for key in shard.tracks}
     units, fresh = [], []
-    for split in ("held_out", "train"):
+    for side in SPLITS:
         loose = [
-            videos[v].key for v in sorted(videos) if wanted.get(videos[v].key) == split and videos[v].key not in packed
+            videos[v].key for v in sorted(videos) if wanted.get(videos[v].key) == side and videos[v].key not in packed
         ]
         for tracks in _chunks(loose, config.shard.videos_per_shard):
-            document = shard_document(config.shard, split, tracks)
-            item = f"{split} shard of {len(tracks)} videos"
-            units.append(Unit(item, document, "tasks.shard.pack:pack_shard", (tracks, split, config.shard)))
-            fresh.append(ShardEntry(document.key, split, tracks, pairs=0, recipe=document.recipe.digest))
+            document = shard_document(config.shard, side, tracks)
+            item = f"{side} shard of {len(tracks)} videos"
+            units.append(Unit(item, document, "tasks.shard.pack:pack_shard", (tracks, side, config.shard)))
+            fresh.append(ShardEntry(document.key, side, tracks, pairs=0, recipe=document.recipe.digest))
     shards = tuple(sorted([*kept, *fresh], key=lambda shard: (shard.split, shard.key)))
     cached = [f"{shard.split} shard of {len(shard.tracks)} videos" for shard in kept]
     triplets = None
     if shards:
-        groups = {video: entry.group for video, entry in videos.items()}
+        packed = {track for shard in shards for track in shard.tracks}
+        groups = {video: entry.group for video, entry in videos.items() if entry.key in packed}
         keys = tuple(shard.key for shard in shards)
         document = triplets_document(config.seed, keys, groups)
         if stands(version.units.get("triplets"), document):
@@ -190,7 +188,12 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
 def plan_train(version: Version, config: RunConfig) -> StagePlan:
     """One training run over the version's triplet index; nothing where there are no negatives to train with."""
     triplets = version.units.get("triplets")
-    groups = {entry.group for entry in version.videos.values() if entry.split == "train" and entry.tracks}
+    reached = reached_videos(version)
+    groups = {
+        entry.group
+        for video, entry in version.videos.items()
+        if video in reached and entry.split == "train" and entry.tracks
+    }
     if triplets is None or len(groups) < 2:
         return StagePlan("train", note=f"needs tracks of two different videos to train on, has {len(groups)}")
     document = train_document(config.train, config.seed, triplets.key)

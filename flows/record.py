@@ -6,10 +6,10 @@ to a write), so each gives the same result the second time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from flows.plan import ShardPlan, SourceList, no_longer_named
+from flows.plan import ShardPlan, SourceList
 from storage.keys import JSON, Recipe
 from storage.versions import Failure, SourceEntry, UnitEntry, Version, VideoEntry
 from tasks.batch import Outcome
@@ -18,35 +18,52 @@ from tasks.presets import RunConfig
 
 
 def record_download(
-    version: Version, given: SourceList, config: RunConfig, outcomes: Mapping[str, Outcome], time: str = ""
+    version: Version,
+    given: SourceList,
+    config: RunConfig,
+    outcomes: Mapping[str, Outcome],
+    left_out: Collection[str] = (),
+    time: str = "",
 ) -> Version:
-    """`outcomes` by key; sources without one keep their entry, and those that their list left out get a tombstone.
+    """`outcomes` by key; sources without one keep their entry.
 
-    `time`: of the tombstones, ISO 8601.
+    `left_out`: ids that the list did not name when the run was planned; who is named by no other list gets a
+    tombstone of that `time` (ISO 8601). Ids and not the list: another run may have read a newer one since.
     """
     entries, recipes = dict(version.sources), dict(version.recipes)
-    for left_out in no_longer_named(version, given, config):
-        entries[left_out] = replace(entries[left_out], removed=time or "removed")
+    for source_id in left_out:
+        named = entries[source_id].origins
+        if given.origin in named:
+            others = tuple(origin for origin in named if origin != given.origin)
+            gone = "" if others else time or "removed"
+            entries[source_id] = replace(entries[source_id], origins=others, removed=gone)
     for source in given.sources:
         document = download_document(config.download, source)
-        entry = entries.get(source.id)
+        standing = entries.get(source.id)
+        entry = standing
         if outcome := outcomes.get(document.key):
             recipes[document.recipe.digest] = document.recipe.to_json()
-            failure = _counted(outcome.failure, entry)
-            standing = entry.video if entry else None
-            video = str(outcome.facts["video"]) if failure is None else standing
-            entry = SourceEntry(source.location, outcome.key, document.recipe.digest, video, failure)
-            before = entries.get(source.id, entry)
-            size = outcome.counts.get("bytes", 0) if failure is None else before.size
-            entry = replace(entry, origin=before.origin, size=size)
+            entry = _source_entry(source.location, document.recipe.digest, outcome, standing)
+        if entry is not None and given.origin:
+            entry = replace(entry, removed="", origins=tuple(sorted({*entry.origins, given.origin})))
         if entry is not None:
-            entries[source.id] = replace(entry, removed="", origin=given.origin or entry.origin)
+            entries[source.id] = entry
     returned = {str(outcome.facts["video"]) for outcome in outcomes.values() if not outcome.failure}
     videos = {
         video: replace(one, dropped=False) if one.dropped and video in returned else one
         for video, one in version.videos.items()
     }
     return replace(version, sources=entries, videos=videos, recipes=recipes)
+
+
+def _source_entry(location: str, recipe: str, outcome: Outcome, standing: SourceEntry | None) -> SourceEntry:
+    """A source after an outcome; a failure keeps what an earlier try gave."""
+    before = standing or SourceEntry(location, outcome.key)
+    failure = _counted(outcome.failure, standing)
+    if failure is not None:
+        return replace(before, key=outcome.key, recipe=recipe, failure=failure)
+    video, size = str(outcome.facts["video"]), outcome.counts.get("bytes", 0)
+    return replace(before, key=outcome.key, recipe=recipe, video=video, failure=None, size=size)
 
 
 def record_track(version: Version, outcomes: Mapping[str, Outcome], recipes: Iterable[Recipe] = ()) -> Version:
@@ -99,6 +116,8 @@ def record_shard(version: Version, plan: ShardPlan, outcomes: Mapping[str, Outco
     units = dict(version.units)
     if plan.triplets and plan.triplets.key in outcomes:
         units["triplets"] = unit_entry(outcomes[plan.triplets.key])
+    if not plan.shards:
+        units.pop("triplets", None)
     recipes = {unit.document.recipe.digest: unit.document.recipe.to_json() for unit in plan.stage.units[:1]}
     return replace(
         version,

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import logging
 
-from flows.plan import reached_videos
+from flows.plan import stands
 from flows.record import drop_tracked
 from flows.stage import Run
 from storage.manifests import video_path
-from storage.versions import Version, dataset_names, latest_version
+from storage.versions import Version, dataset_names, latest_version, reached_videos
+from tasks.track.key import key_document
 
 _log = logging.getLogger(__name__)
 
 
 def drop_videos(run: Run) -> list[str]:
-    """Drop the bytes of every tracked video of the data set; returns their digests.
+    """Drop the bytes of every video whose tracks are those that the configuration asks for; returns their digests.
 
     The version says so first: whoever reads it knows that the bytes may be gone. A video that must be tracked
     again later is fetched again.
     """
-    tracked = {video for video in _tracked(run.version) if not run.version.videos[video].dropped}
+    if run.pending:
+        return []
+    tracked = {
+        video
+        for video in _tracked(run.version)
+        if not (entry := run.version.videos[video]).dropped and stands(entry, key_document(run.config.track, video))
+    }
     for name in dataset_names(run.root):
         if tracked and name != run.dataset:
             other = latest_version(run.root, name)

@@ -70,7 +70,7 @@ def run_one(stage: str, description: Description, console: Console, *, verbose: 
 
 def show_status(description: Description, console: Console) -> None:
     """Print the newest version's counts, what a run would do, the failures and the report's place."""
-    root, version, given = _open(description)
+    root, version, given = _open(description, create=False)
     console.print(f"[bold]{description.dataset}[/] version {version.number} {version.created}, in {root.url}")
     counts = counts_of(version)
     console.print(
@@ -83,8 +83,8 @@ def show_status(description: Description, console: Console) -> None:
     _show_report(root, version, console, None)
 
 
-def _open(description: Description) -> tuple[Root, Version, SourceList]:
-    root = open_root(description.root)
+def _open(description: Description, create: bool = True) -> tuple[Root, Version, SourceList]:
+    root = open_root(description.root, create=create)
     version = latest_version(root, description.dataset)
     given = read_list(description.sources) if description.sources else known_sources(version)
     return root, version, given

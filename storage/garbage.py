@@ -157,14 +157,15 @@ def _is_wanted(search: Search, stage: str, key: str) -> bool:
 
 def _search_videos(search: Search) -> None:
     """A live run may be about to use any video, whoever fetched it."""
-    known = search.history.videos
+    known, dropped = search.history.videos, search.history.dropped
     for entry in search.root.walk("videos"):
         place = place_of(entry.path)
         if entry.temporary:
             search.add_temporary(entry)
-        elif search.live.has_run or not search.all_names_known:
+        elif search.live.has_run or not search.all_names_known or place.kind != "video":
             continue
-        elif place.kind == "video" and place.key not in known and entry.path not in search.named:
+        unknown = place.key not in known and entry.path not in search.named
+        if unknown or place.key in dropped:  # a run was killed before it removed those
             search.add("video", [entry])
 
 

@@ -13,6 +13,7 @@ from storage.versions import (
     SCHEMA,
     Version,
     dataset_names,
+    reached_videos,
     read_head,
     read_version,
     unit_keys,
@@ -44,7 +45,8 @@ class History:
 
     `named`: units that any version reaches; `current`: those that the newest version of a data set reaches,
     with the data sets' names. `videos`: every video (SHA-256) that any version knows. `dropped`: videos whose
-    bytes the newest version that knows them says were dropped. `purged`: units made from videos that were
+    bytes were dropped once tracked, as the newest version of every data set that reaches them says; `needed`: those
+    of which one says otherwise. `purged`: units made from videos that were
     purged. `tables`: paths of the tables that heads name. `faults`: what could not be read, so that all else
     is less than the whole. `outdated`: heads of the versions that were left out as too old.
     """
@@ -53,6 +55,7 @@ class History:
     current: dict[UnitName, set[str]] = field(default_factory=dict)
     videos: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
     purged: set[UnitName] = field(default_factory=set)
     purged_videos: frozenset[str] = frozenset()
     tables: set[str] = field(default_factory=set)
@@ -75,6 +78,7 @@ def read_history(root: Root, newest: int | None = None) -> History:
     history = History(purged_videos=frozenset(purged))
     for dataset in dataset_names(root):
         _read_dataset(root, dataset, history, newest)
+    history.dropped -= history.needed
     return history
 
 
@@ -91,6 +95,7 @@ def _read_dataset(root: Root, dataset: str, history: History, newest_only: int |
             dropped.update((video, entry.dropped) for video, entry in version.videos.items())
         newest = version
     history.dropped.update(video for video, is_dropped in dropped.items() if is_dropped)
+    history.needed.update(video for video in (reached_videos(newest) if newest else ()) if not dropped.get(video))
     for unit in unit_keys(newest) if newest else ():
         history.current.setdefault(unit, set()).add(dataset)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from storage.contents import read_stage
 from storage.history import UnitName, read_history
 from storage.layout import purged_path
 from storage.leases import live_leases
-from storage.manifests import manifest_path, read_manifest, video_path
+from storage.manifests import Manifest, manifest_path, video_path
 from storage.protection import collecting
 from storage.root import Root, RootError
-from storage.versions import Failure, SourceEntry, Version, dataset_names, latest_version, update_version
+from storage.versions import Failure, SourceEntry, Version, dataset_names, latest_version, unit_stage, update_version
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
@@ -34,8 +35,8 @@ class Purge:
     trained: tuple[str, ...]
 
 
-def find_video(root: Root, text: str) -> str:
-    """The video (SHA-256) that a user names: by the first digits of its digest (8 at least), its URL or its path.
+def find_video(root: Root, text: str, source: str = "") -> str:
+    """The video (SHA-256) that a user names: by the first digits of its digest (8 at least), or by the id of a source.
 
     Raises RootError where the newest versions hold none, or several.
     """
@@ -45,35 +46,39 @@ def find_video(root: Root, text: str) -> str:
         if _DIGEST.fullmatch(text):
             found.update(video for video in version.videos if video.startswith(text))
             found.update(one.video for one in version.sources.values() if one.video and one.video.startswith(text))
-        found.update(one.video for one in version.sources.values() if one.video and one.location == text)
+        if source in version.sources and (video := version.sources[source].video):
+            found.add(video)
     if not found and re.fullmatch(r"[0-9a-f]{64}", text) and root.exists(purged_path(text)):
         return text  # a purge that was interrupted
-    if len(found) != 1:
-        what = "no video" if not found else f"{len(found)} videos"
-        raise RootError(f"purge: {text!r} names {what}; give more digits of its SHA-256, its URL or its path")
+    if not found:
+        raise RootError(f"purge: {text!r} names no video of a newest version; give its SHA-256 (8 digits), URL or path")
+    if len(found) > 1:
+        raise RootError(f"purge: {text!r} names {len(found)} videos; give more digits of the SHA-256")
     return found.pop()
 
 
 def purge(root: Root, video: str) -> Purge:
     """Remove a video (SHA-256): its bytes, its download and track units, and what reduces over it.
 
-    First comes a record that it was purged, so that no source brings it back; then a new version of every data set
-    that holds it, without it and without the shards, triplet index and scores made from it; then the files go,
-    manifests first. An interrupted purge is finished by the next one. Raises RootError while a run is live.
+    First comes a record that it was purged and what goes with it, so that no source brings it back; then a new
+    version of every data set that holds it, without it and without what was made from it; then the files go,
+    manifests first. An interrupted purge is finished by the next one. A purge is for good. Raises RootError while
+    a run is live, or where a version cannot be read, and changes nothing then.
     """
-    if runs := live_leases(root, "run"):
-        raise RootError(f"purge: a run is live ({runs[0].holder}); wait until it ends, or end it")
-    with collecting(root, "purge"):  # a run that begins now waits
+    with collecting(root, "purge"):  # a run that begins from now on waits for the end
+        if runs := live_leases(root, "run"):
+            raise RootError(f"purge: a run is live ({runs[0].holder}); wait until it ends, or end it")
+        if gaps := read_history(root).gaps:
+            raise RootError(f"purge: {gaps[0].path} cannot be read, so not all can be found; run fsck first")
         return _purge(root, video)
 
 
 def _purge(root: Root, video: str) -> Purge:
+    doomed = _recorded(root, video) | _made_from(root, video)
+    units = {unit for unit in doomed if unit[0] != "train"}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    root.create_bytes(purged_path(video), json.dumps({"schema": 1, "video": video, "time": now}).encode())
-    history = read_history(root)
-    if gaps := history.gaps:
-        raise RootError(f"purge: {gaps[0].path} cannot be read, so not all can be found; run fsck first")
-    units, trained = _made_from(root, history.purged)
+    record = {"schema": 1, "video": video, "time": now, "units": sorted(doomed)}
+    root.write_bytes(purged_path(video), json.dumps(record, indent=1).encode())
     datasets = {}
     for name in dataset_names(root):
         before = latest_version(root, name)
@@ -81,33 +86,50 @@ def _purge(root: Root, video: str) -> Purge:
         if after.number != before.number:
             datasets[name] = after.number
     files, freed = _remove(root, video, units)
-    return Purge(video, datasets, len(units), files, freed, tuple(sorted(trained)))
+    trained = tuple(sorted(key for stage, key in doomed if stage == "train"))
+    return Purge(video, datasets, len(units), files, freed, trained)
 
 
-def _made_from(root: Root, candidates: Iterable[UnitName]) -> tuple[set[UnitName], set[str]]:
-    """Of units that versions name beside a purged video: those that were made from it, and training runs (keys)."""
-    certain = {(stage, key) for stage, key in candidates if stage in ("download", "track")}
-    shards = {key for stage, key in candidates if stage == "shard"}
-    inputs = {unit: _inputs(root, *unit) for unit in candidates if unit not in certain}
-    indexes = {
-        key
-        for key in shards
-        if "shards" in inputs["shard", key] and not shards.isdisjoint(_strings(inputs["shard", key]["shards"]))
-    }
-    packed = {key for key in shards if "shards" not in inputs["shard", key]}
-    saw = {key for (stage, key), given in inputs.items() if stage == "train" and given.get("triplets") in indexes}
+def _recorded(root: Root, video: str) -> set[UnitName]:
+    """What an interrupted purge of the video had found: it may have removed the manifests that tell it."""
+    try:
+        units = json.loads(root.read_bytes(purged_path(video)))["units"]
+    except FileNotFoundError:
+        return set()
+    except (ValueError, KeyError, TypeError) as error:
+        raise RootError(f"root: {purged_path(video)} is damaged; delete it and purge again") from error
+    return {(str(stage), str(key)) for stage, key in units}
+
+
+def _made_from(root: Root, video: str) -> set[UnitName]:
+    """Every unit that the root holds of a video, and all that reduces over it, whether a version names it or not.
+
+    Found by the inputs in all manifests: a purge must not depend on what some version remembers.
+    """
+    found: set[UnitName] = set()
+    for manifest in _manifests(root, "download"):
+        if any(file.path == video_path(video) for file in manifest.files.values()):
+            found.add(("download", manifest.key))
+    tracks = {manifest.key for manifest in _manifests(root, "track") if _inputs(manifest).get("video") == video}
+    packed = list(_manifests(root, "shard"))
+    shards = {one.key for one in packed if not tracks.isdisjoint(_strings(_inputs(one).get("tracks")))}
+    indexes = {one.key for one in packed if not shards.isdisjoint(_strings(_inputs(one).get("shards")))}
+    saw = {one.key for one in _manifests(root, "train") if _inputs(one).get("triplets") in indexes}
     scores = {
-        key
-        for (stage, key), given in inputs.items()
-        if stage == "evaluate" and (given.get("triplets") in indexes or "benchmarks" in given)
+        one.key
+        for one in _manifests(root, "evaluate")
+        if _inputs(one).get("triplets") in indexes or _inputs(one).get("train") in saw
     }
-    certain |= {("shard", key) for key in indexes | packed} | {("evaluate", key) for key in scores}
-    return certain, saw
+    named = {"track": tracks, "shard": shards | indexes, "train": saw, "evaluate": scores}
+    return found | {(stage, key) for stage, keys in named.items() for key in keys}
 
 
-def _inputs(root: Root, stage: str, key: str) -> Mapping[str, object]:
-    manifest = read_manifest(root, stage, key)
-    inputs = manifest.document.get("inputs") if manifest else None
+def _manifests(root: Root, stage: str) -> Iterable[Manifest]:
+    return read_stage(root, stage).manifests.values()
+
+
+def _inputs(manifest: Manifest) -> Mapping[str, object]:
+    inputs = manifest.document.get("inputs")
     return inputs if isinstance(inputs, Mapping) else {}
 
 
@@ -124,11 +146,7 @@ def _without(version: Version, video: str, units: set[UnitName], now: str) -> Ve
         },
         videos={name: entry for name, entry in version.videos.items() if name != video},
         shards=tuple(shard for shard in version.shards if gone.isdisjoint(shard.tracks)),
-        units={
-            name: unit
-            for name, unit in version.units.items()
-            if name == "train" or not any(unit.key == key for _, key in units)
-        },
+        units={name: unit for name, unit in version.units.items() if (unit_stage(name), unit.key) not in units},
     )
 
 

@@ -66,7 +66,8 @@ def repair(root: Root, report: Report, *, progress: Progress = no_progress) -> l
                 doomed.append(finding)
             progress(done, len(faults), "looking again")
         actions = [*left, *_drop_manifests(root, doomed), *_drop_files(root, doomed)]
-        actions += _name_no_more(root, {unit for finding in doomed for unit in finding.units})
+        broken = {unit for finding in doomed if finding.kind != "damaged_checkpoint" for unit in finding.units}
+        actions += _name_no_more(root, broken)
     return actions + [_advice(finding) for finding in report.findings if finding.kind in UNREPAIRABLE]
 
 

@@ -237,14 +237,16 @@ class Root:
         return block
 
 
-def open_root(url: str) -> Root:
-    """Open a storage root; one object a URL and process.
+def open_root(url: str, *, create: bool = True) -> Root:
+    """Open a storage root; one object a URL and process. A local folder is made, unless `create` is false.
 
     Raises RootError where the scheme is unknown or its package is missing, a local folder cannot be
     written, a bucket does not exist, or the store refuses the credentials or cannot be reached. Endpoint,
     region, credentials and retries of S3 come from the environment, as in every AWS tool
     (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_MAX_ATTEMPTS`, ...).
     """
+    if not create and url and "://" not in url and not os.path.exists(url):
+        raise RootError(f"root: {url!r} does not exist; check it, or run something into it first")
     return _open_root(url, os.getpid())
 
 

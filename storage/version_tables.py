@@ -35,7 +35,7 @@ _SCHEMAS: dict[TableName, pa.Schema] = {
             ("recipe", pa.string()),
             ("video", pa.string()),  # SHA-256 (hex) of the bytes
             ("failure", _FAILURE),
-            ("origin", pa.string()),
+            ("origins", pa.list_(pa.string())),
             ("removed", pa.string()),
             ("size", pa.int64()),
         ]
@@ -65,7 +65,7 @@ _SCHEMAS: dict[TableName, pa.Schema] = {
         ]
     ),
 }
-_REPEATING = ["recipe", "origin", "removed", "split", "accepted"]  # long hashes gain nothing from a dictionary
+_REPEATING = ["recipe", "origins", "removed", "split", "accepted"]  # long hashes gain nothing from a dictionary
 
 Tables = tuple[dict[str, SourceEntry], dict[str, VideoEntry], tuple[ShardEntry, ...]]
 

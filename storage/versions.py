@@ -46,10 +46,9 @@ class Failure:
 class SourceEntry:
     """One source: where it is, its download unit, the video (SHA-256) it gave, and why the last try gave none.
 
-    A failure keeps the video that an earlier try gave.
-    `recipe`: digest of the recipe behind `key`. `origin`: the list, folder or URL that named it. `removed`: when
-    its list stopped naming it (ISO 8601), a tombstone; empty while it is wanted. An empty `key` is to be made again.
-    `size`: bytes of the video.
+    A failure keeps the video that an earlier try gave. `recipe`: digest of the recipe behind `key`; an empty `key`
+    is to be made again. `origins`: the lists, folders or URLs that name it. `removed`: when the last of them stopped
+    to (ISO 8601), a tombstone; empty while it is wanted. `size`: bytes of the video.
     """
 
     location: str
@@ -57,7 +56,7 @@ class SourceEntry:
     recipe: str = ""
     video: str | None = None
     failure: Failure | None = None
-    origin: str = ""
+    origins: tuple[str, ...] = ()
     removed: str = ""
     size: int = 0
 
@@ -213,10 +212,10 @@ def dataset_names(root: Root) -> list[str]:
 def unit_keys(version: Version) -> Iterator[tuple[str, str]]:
     """(stage, key) of every unit that the version reaches, those that units were accepted for included.
 
-    A failed item has no unit; a removed source reaches none.
+    A failed item has no unit. A removed source reaches its own, so that it returns without work.
     """
     for source in version.sources.values():
-        if source.video and source.key and not source.removed and not source.failure:
+        if source.video and source.key and not source.failure:
             yield "download", source.key
     for video in version.videos.values():
         if not video.failure:
@@ -235,17 +234,24 @@ def unit_stage(name: str) -> str:
 def counts_of(version: Version) -> dict[str, int]:
     """What the head of a version counts."""
     wanted = [source for source in version.sources.values() if not source.removed]
-    kept = [video for video in version.videos.values() if not video.failure]
+    reached = reached_videos(version)
+    tracked = [entry for video, entry in version.videos.items() if video in reached]
+    kept = [entry for entry in tracked if not entry.failure]
     return {
         "sources": len(wanted),
         "removed": len(version.sources) - len(wanted),
-        "failed": sum(source.failure is not None for source in wanted) + len(version.videos) - len(kept),
+        "failed": sum(source.failure is not None for source in wanted) + len(tracked) - len(kept),
         "videos": len(kept),
         "bytes": held_bytes(version),
         "tracks": sum(video.tracks for video in kept),
         "shards": len(version.shards),
         "pairs": sum(shard.pairs for shard in version.shards),
     }
+
+
+def reached_videos(version: Version) -> set[str]:
+    """The videos (SHA-256) that wanted sources gave."""
+    return {entry.video for entry in version.sources.values() if entry.video and not entry.removed}
 
 
 def held_bytes(version: Version) -> int:

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 class Unit:
     """One unit to run: `work` ("package.module:function") is called with (root, *arguments, document, **options).
 
-    `again`: run it although storage may hold it, since what it names is gone.
+    `again`: run it although storage may hold it, since what it names is gone. `shared_files`: its files lie outside
+    its folder, where others may have dropped them; it counts as committed only while they are there.
     """
 
     item: str
@@ -31,6 +32,7 @@ class Unit:
     work: str
     arguments: tuple[Any, ...]
     again: bool = False
+    shared_files: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,8 +59,8 @@ class Outcome:
     pending: str = ""
 
 
-Budget = Callable[[Outcome], str]
-"""Told every outcome; returns what ran out, or nothing while there is room for more."""
+Budget = Callable[[Outcome | None], str]
+"""Asked before the first unit (None) and told every outcome; gives what ran out, or nothing while there is room."""
 
 
 def run_batch(
@@ -75,6 +77,8 @@ def run_batch(
     outcomes: dict[int, Outcome] = {}
     ran_out: list[str] = []
     calls = [Call("tasks.batch:run_unit", (root, unit)) for unit in units]
+    if told := budget(None):
+        ran_out.append(told)
     for index, reply in pool.run(calls, lambda: bool(ran_out)):
         unit = units[index]
         if reply.paused:
@@ -97,7 +101,7 @@ def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
     Raises Dropped, or Paused where a disk is full.
     """
     manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
-    if manifest is not None:
+    if manifest is not None and _has_its_files(root, unit, manifest):
         return _outcome(unit, manifest, cached=True)
     try:
         done = resolve(unit.work)(root, *unit.arguments, unit.document, **unit.options, **options)
@@ -107,6 +111,10 @@ def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
         where = error.filename or root.url
         raise Paused(f"no space left ({where}); free some and run again, all that is committed is kept") from error
     return _outcome(unit, done, cached=False)
+
+
+def _has_its_files(root: Root, unit: Unit, manifest: Manifest) -> bool:
+    return not unit.shared_files or all(root.exists(file.path) for file in manifest.files.values())
 
 
 def failed(unit: Unit, dropped: Dropped) -> Outcome:

@@ -52,6 +52,10 @@ def download_source(
         facts=_facts(source, fetched, facts, stored),
         seconds=time.monotonic() - start,
     )
+    standing = str(manifest.facts["video"])
+    if standing != stored.sha256 and not root.exists(video_path(standing)):
+        words = f"it gives {stored.sha256} now; {standing}, which tracks were made from, was dropped"
+        raise Dropped("permanent", "other_bytes", f"{redact(source.location)} has changed: {words}")
     logger.info(
         "download: %s gave video %s, %d bytes, %d x %d, %.1f s",
         redact(source.location), stored.sha256[:16], stored.size, facts.width, facts.height, facts.duration_seconds,

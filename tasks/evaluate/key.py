@@ -17,6 +17,9 @@ from tasks.variants import variant_module
 SCHEMA = 1
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 NEEDS_LABELS = frozenset({"classification"})
+SHOWN_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy")
+"""What the report names; so they enter its key."""
+
 _SHARED = frozenset({"bootstrap_samples"})
 _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
 _LIBRARIES = {"classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn")}
@@ -72,7 +75,7 @@ def report_document(
         seed=seed,
         variant={"output": "report", "template": hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()},
         code=fingerprint("tasks.evaluate.report:write_report"),
-        libraries=library_versions("av", "jinja2", "matplotlib", "opencv-contrib-python-headless"),
+        libraries=library_versions("jinja2", "matplotlib", *SHOWN_LIBRARIES),
     )
     inputs: dict[str, JSON] = {
         "train": train,

@@ -23,6 +23,7 @@ from storage.versions import Failure
 from tasks.evaluate.curves import training_curves
 from tasks.evaluate.forest import forests, percent, points
 from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures, triplet_pictures
+from tasks.evaluate.key import SHOWN_LIBRARIES
 from tasks.evaluate.pairs import Pair, read_pairs
 from tasks.evaluate.scores import FEATURES, Score
 from tasks.records import Progress, no_progress
@@ -32,7 +33,6 @@ _log = logging.getLogger(__name__)
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _COUNTED_UNITS = 500  # track manifests that are read for the counts; more would cost a request each
 _LISTED = 200  # rows of a table on the page
-_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy", "yt-dlp")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -159,7 +159,7 @@ def _page(
         "failed_by": _bars(Counter(f"{failure.stage}: {failure.reason}" for _, failure in failures)),
         "duplicates": _duplicates(pairs)[:_LISTED],
         "documents": _documents(trained, indexed, measured, units, document),
-        "libraries": library_versions(*_LIBRARIES),
+        "libraries": library_versions(*SHOWN_LIBRARIES),
         "seed": document.recipe.seed,
         "trained": trained,
     }

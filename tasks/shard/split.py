@@ -10,12 +10,15 @@ from storage.versions import Split, VideoEntry
 from tasks.shard.config import ShardConfig
 
 
-def split_videos(videos: Mapping[str, VideoEntry], config: ShardConfig, seed: int) -> dict[str, VideoEntry]:
+def split_videos(
+    videos: Mapping[str, VideoEntry], config: ShardConfig, seed: int, wanted: Collection[str] | None = None
+) -> dict[str, VideoEntry]:
     """Give each tracked video a group and a split; what is assigned already never moves.
 
     Near-duplicates share a group, and a group has one split, so that no copy of a held-out video is
     trained on. A group's split is a hash of (seed, group) against `held_out_share`. In small sets new groups
-    near the threshold cross over: training needs two groups for its negatives, evaluation one.
+    near the threshold cross over: training needs two groups for its negatives, evaluation one. `wanted`: the
+    videos that count for that, where others only lend their groups; default all.
     """
     grouped = _group(videos, config.near_duplicate_bits)
     splits: dict[str, Split] = {}
@@ -25,7 +28,8 @@ def split_videos(videos: Mapping[str, VideoEntry], config: ShardConfig, seed: in
     fresh = sorted({entry.group for entry in grouped.values()} - set(splits), key=lambda group: _uniform(seed, group))
     for group in fresh:
         splits[group] = "held_out" if _uniform(seed, group) < config.held_out_share else "train"
-    _balance(splits, fresh, config.held_out_share > 0)
+    counted = {entry.group for video, entry in grouped.items() if wanted is None or video in wanted}
+    _balance(splits, [group for group in fresh if group in counted], counted, config.held_out_share > 0)
     return {
         video: entry if entry.split else replace(entry, split=splits[entry.group]) for video, entry in grouped.items()
     }
@@ -49,14 +53,14 @@ def _hashes(signature: str) -> list[int]:
     return [int(signature[start : start + 16], 16) for start in range(0, len(signature), 16)]
 
 
-def _balance(splits: dict[str, Split], fresh: Sequence[str], hold_out: bool) -> None:
+def _balance(splits: dict[str, Split], fresh: Sequence[str], counted: Collection[str], hold_out: bool) -> None:
     """Move new groups (in order of their hash) until two are trained on and, of three or more, one is held out."""
 
     if not fresh:
         return
 
     def count(split: Split) -> int:
-        return list(splits.values()).count(split)
+        return sum(splits[group] == split for group in counted)
 
     for group in reversed(fresh):
         if count("train") < 2 and splits[group] == "held_out":

@@ -14,7 +14,7 @@ import cv2
 
 from storage.keys import JSON, KeyDocument
 from storage.manifests import Manifest, commit, video_path
-from storage.root import Root
+from storage.root import Root, RootError
 from storage.tables import table_bytes
 from tasks.records import TRACK_SCHEMA, Dropped, Progress, no_progress
 from tasks.track.config import TrackConfig
@@ -106,7 +106,7 @@ def local_video(root: Root, video: str) -> Iterator[Path]:
     local = root.local_path(stored)
     if local is not None:
         if not local.is_file():
-            raise FileNotFoundError(f"{local}: the root does not hold this video")
+            raise RootError(f"root: {local} is not there; run tritrack fsck --repair, then run again")
         yield local
         return
     with tempfile.TemporaryDirectory(prefix="tritrack-") as folder:

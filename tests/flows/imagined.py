@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from flows.plan import (
     SourceList,
     StagePlan,
+    no_longer_named,
     plan_download,
     plan_evaluate,
     plan_shard,
@@ -54,7 +55,8 @@ def imagined_run(
 ) -> tuple[Version, list[StagePlan]]:
     """Run every stage; returns the version after it and each stage's plan. `after_track` may change it in between."""
     download = plan_download(version, given, config)
-    version = record_download(version, given, config, imagined_outcomes(download.units), "now")
+    left_out = no_longer_named(version, given, config)
+    version = record_download(version, given, config, imagined_outcomes(download.units), left_out, "now")
     track = plan_track(version, config)
     recipes = [unit.document.recipe for unit in track.units[:1]]
     version = record_track(version, imagined_outcomes(track.units), recipes)

@@ -17,6 +17,7 @@ from storage.manifests import read_manifest, video_path
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, unit_keys
 from tasks.batch import Outcome, Unit, run_unit
+from tasks.download.loopback import serve_folder
 from tests.flows.conftest import prefect_environment
 
 Tritrack = Callable[..., subprocess.CompletedProcess[str]]
@@ -118,6 +119,50 @@ def test_raw_videos_are_dropped_once_tracked_and_fetched_again_where_needed(
     assert set(version.videos) == set(tracked.videos)
     assert all(version.videos[video].key != tracked.videos[video].key for video in version.videos)
     assert not any((root / video_path(video)).exists() for video in version.videos)
+
+
+@pytest.mark.usefixtures("harness")
+def test_a_data_set_that_comes_later_fetches_what_another_dropped(
+    folder: Path, small: dict[str, Any], tmp_path: Path
+) -> None:
+    from flows.download import download
+    from flows.track import track
+
+    root = tmp_path / "root"
+    download(root=str(root), sources=str(folder))
+    track(root=str(root), execution_keep_videos="until_tracked", **small)
+    assert list(root.glob("videos/*/*")) == []
+    assert download(root=str(root), dataset="other", sources=str(folder))["committed"] == 3
+    assert track(root=str(root), dataset="other", **small, track_fb_threshold_px=0.9)["committed"] == 3
+    assert not check(open_root(str(root))).broken
+
+
+@pytest.mark.usefixtures("harness")
+def test_a_dropped_video_whose_source_gives_other_bytes_now_is_told_and_never_mixed(
+    clips: Path, folder: Path, small: dict[str, Any], tmp_path: Path
+) -> None:
+    from flows.download import download
+    from flows.track import track
+
+    site = tmp_path / "site"
+    site.mkdir()
+    first, second = sorted(clips.glob("*.mp4"))[:2]
+    shutil.copy(first, site / "clip.mp4")
+    root = tmp_path / "root"
+    with serve_folder(site) as address:
+        fetch = {"root": str(root), "sources": f"{address}/clip.mp4", "download_allow_hosts": ["127.0.0.1"]}
+        download(**fetch)
+        follow = {"root": str(root), "execution_keep_videos": "until_tracked", **small}
+        track(**follow)
+        shutil.copy(second, site / "clip.mp4")
+        assert track(**follow, track_fb_threshold_px=0.9)["wanting"] == 1
+        again = download(**fetch)
+    assert (again["committed"], again["failed"]) == (0, 1)
+    (entry,) = _version(root).sources.values()
+    assert entry.failure is not None
+    assert (entry.failure.kind, entry.failure.reason) == ("permanent", "other_bytes")
+    later = track(**follow, track_fb_threshold_px=0.9)
+    assert (later["committed"], later["wanting"], later["failed"]) == (0, 0, 1)
 
 
 @pytest.mark.usefixtures("harness")

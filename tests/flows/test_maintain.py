@@ -95,8 +95,9 @@ def test_a_data_set_that_is_not_there_is_told_with_those_that_are(call: Call) ->
 
 def test_accept_tells_what_it_did(call: Call) -> None:
     assert "Nothing to accept" in call("accept", "track", "-d", "night").output
-    told = call("accept", "track", "-d", "night", "--set", "track.fb_threshold_px=0.8").output
-    assert "not accepted 6 track units: fb_threshold_px 0.5 → 0.8" in told
+    told = call("accept", "track", "-d", "night", "--set", "track.fb_threshold_px=0.8")
+    assert "not accepted 6 track units: fb_threshold_px 0.5 → 0.8" in told.output
+    assert told.exit_code == 1
     assert call("accept", "fly", "-d", "night").exit_code == 2
 
 
@@ -182,6 +183,14 @@ def test_a_newer_or_damaged_version_is_one_line_and_changes_nothing(
         assert message in str(told.exception)
         assert "\n" not in str(told.exception)
     assert {entry.path: entry.size for entry in root.walk("")} == before
+
+
+def test_a_root_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for command in ("fsck", "gc", "datasets", "log night", "explain", "status", "purge 0123456789"):
+        told = CliRunner().invoke(app, [*command.split(), "--root", str(tmp_path / "typo")])
+        assert isinstance(told.exception, RootError), command
+        assert "does not exist" in str(told.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_unit_of_the_fixture_has_its_manifest(root: Root) -> None:

@@ -13,12 +13,16 @@ from flows.plan import (
     all_failures,
     is_done,
     known_sources,
+    no_longer_named,
     plan_download,
     plan_run,
+    plan_shard,
     plan_track,
+    plan_train,
+    shard_stage,
 )
-from flows.record import drop_tracked, record_download, want_again
-from storage.versions import Failure, Version
+from flows.record import drop_tracked, record_download, record_shard, record_track, want_again
+from storage.versions import Failure, Version, counts_of
 from tasks.batch import Outcome
 from tasks.download.sources import source_at
 from tasks.presets import RunConfig, sample
@@ -140,6 +144,71 @@ def test_dropped_videos_are_fetched_again_only_where_they_must_be_tracked_again(
     back = record_download(wanted, imagined_sources(*range(8)), other, imagined_outcomes(fetch.units))
     assert not any(entry.dropped for entry in back.videos.values())
     assert len(plan_track(back, other).units) == 8
+
+
+def test_a_source_of_two_lists_is_retired_when_neither_names_it(first: Version) -> None:
+    both, _ = _run(first, imagined_sources(*range(8), origin="other.txt"), CONFIG)
+    one, _ = _run(both, imagined_sources(*range(7)), CONFIG)
+    assert not any(entry.removed for entry in one.sources.values()), "the other list names it"
+    neither, _ = _run(one, imagined_sources(*range(7), origin="other.txt"), CONFIG)
+    assert [entry.location for entry in neither.sources.values() if entry.removed] == ["https://videos.example/7.mp4"]
+
+
+def test_a_run_retires_only_what_it_planned_to(first: Version) -> None:
+    """The list grew while a run that had read it before was under way."""
+    old, grown = imagined_sources(*range(8)), imagined_sources(*range(9))
+    left_out = no_longer_named(first, old, CONFIG)
+    other, _ = _run(first, grown, CONFIG)
+    assert not any(entry.removed for entry in record_download(other, old, CONFIG, {}, left_out).sources.values())
+
+
+def test_a_run_without_a_list_revives_nothing(first: Version) -> None:
+    known = known_sources(first)
+    retired, _ = _run(first, imagined_sources(*range(7)), CONFIG)
+    after = record_download(retired, known, CONFIG, {})
+    assert sum(bool(entry.removed) for entry in after.sources.values()) == 1
+
+
+def test_a_failed_fetch_of_a_dropped_video_ends_the_asking(first: Version) -> None:
+    given = imagined_sources(*range(8))
+    other = CONFIG.model_copy(update={"track": CONFIG.track.model_copy(update={"fb_threshold_px": 0.3})})
+    wanted = want_again(drop_tracked(first, first.videos), first.videos)
+    units = plan_download(wanted, given, other).units
+    failure = Failure("download", "permanent", "not_found", "404", 1, "now")
+    failed = {units[0].key: Outcome(units[0].item, units[0].key, failure=failure)}
+    version = record_download(wanted, given, other, failed | imagined_outcomes(units[1:]))
+    plan = plan_track(version, other)
+    assert (len(plan.units), len(plan.wanting), len(plan.failures or {})) == (7, 0, 1)
+
+
+def test_a_copy_of_a_retired_video_joins_its_group(first: Version) -> None:
+    retired, _ = _run(first, imagined_sources(*range(7)), CONFIG)
+    gone = retired.videos[imagined_video(7)]
+    twin = imagined_video(50)
+    given = imagined_sources(*range(7), 50)
+    fetched = record_download(retired, given, CONFIG, imagined_outcomes(plan_download(retired, given, CONFIG).units))
+    copied = replace(fetched, videos={**fetched.videos, twin: replace(gone, key="k", group="", split=None)})
+    videos = plan_shard(copied, CONFIG).videos
+    assert (videos[twin].group, videos[twin].split) == (gone.group, gone.split)
+
+
+def test_a_new_video_without_tracks_makes_nothing_after_it_run(first: Version) -> None:
+    given = imagined_sources(*range(9))
+    fetched = record_download(first, given, CONFIG, imagined_outcomes(plan_download(first, given, CONFIG).units))
+    (unit,) = plan_track(fetched, CONFIG).units
+    empty = Outcome(unit.item, unit.key, counts={"tracks": 0}, facts={"signature": ["f" * 16]})
+    version = record_track(fetched, {unit.key: empty}, [unit.document.recipe])
+    shard = plan_shard(version, CONFIG)
+    assert shard_stage(shard).units == ()
+    assert plan_train(record_shard(version, shard, {}), CONFIG).units == ()
+
+
+def test_what_is_left_of_a_data_set_decides_about_training(first: Version) -> None:
+    alone, _ = _run(first, imagined_sources(0), CONFIG)
+    plan = plan_train(alone, CONFIG)
+    assert plan.units == ()
+    assert "two different videos" in plan.note
+    assert counts_of(alone)["videos"] == 1
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 
 from flows.plan import all_failures
 from flows.results import report_place
+from storage.fsck import check
 from storage.root import open_root
 from storage.versions import latest_version
 from tasks.download.loopback import serve_folder
@@ -149,33 +149,41 @@ def test_a_bad_list_costs_only_its_bad_lines(
     assert "Traceback" not in strict.stderr
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_kill_9_in_a_stage_and_run_again(
-    stage: str, clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
+def test_kill_9_in_every_stage_and_run_again(
+    clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
 ) -> None:
-    """Killed as soon as the stage's folder appears; nothing of it is left, and the next run ends what it began."""
+    """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, and the next
+    run goes on from what was committed."""
     root = tmp_path / "root"
     slow = ["--set", "train.steps=40", "--set", "execution.workers=1", "--set", "execution.batch_units=2"]
     command = _run(clips, str(root), quick, *slow)
-    environment = prefect_environment(prefect_home)
-    with (tmp_path / "log").open("wb") as log:
+    committed: dict[Path, int] = {}
+    for stage in STAGES:
+        _kill_in(stage, command, root, tmp_path / f"{stage}.log", prefect_environment(prefect_home))
+        after = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+        assert committed.items() <= after.items(), "what was committed stays as it was"
+        committed = after
+    again = tritrack(*command)
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert committed.items() <= {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}.items()
+    assert "Nothing to do" in tritrack(*command).stdout
+    assert check(open_root(str(root))).broken == ()
+
+
+def _kill_in(stage: str, command: list[str], root: Path, log: Path, environment: dict[str, str]) -> None:
+    """SIGKILL a run once a stage has begun to write; all its processes must end."""
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *command],
             env=environment,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     wait_until(lambda: (root / stage).is_dir() or process.poll() is not None, 240)
+    assert process.poll() is None, log.read_text()
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert [child.cmdline() for child in alive] == []
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
-    time.sleep(0.01)
-    again = tritrack(*command)
-    assert again.returncode == 0, again.stderr + again.stdout
-    after = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
-    assert before.items() <= after.items(), "what was committed stays as it was"
-    assert "Nothing to do" in tritrack(*command).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -44,9 +45,9 @@ def version(root: Root) -> Version:
         lambda _: Version(
             "clips",
             sources={
-                "s1": SourceEntry("https://a.example/1.mp4", downloads[GONE], video=GONE, origin="list.txt"),
-                "s2": SourceEntry("https://b.example/1.mp4", downloads[GONE], video=GONE, origin="list.txt"),
-                "s3": SourceEntry("https://a.example/2.mp4", downloads[KEPT], video=KEPT, origin="list.txt"),
+                "s1": SourceEntry("https://a.example/1.mp4", downloads[GONE], video=GONE, origins=("list.txt",)),
+                "s2": SourceEntry("https://b.example/1.mp4", downloads[GONE], video=GONE, origins=("list.txt",)),
+                "s3": SourceEntry("https://a.example/2.mp4", downloads[KEPT], video=KEPT, origins=("list.txt",)),
             },
             videos={video: VideoEntry(tracks[video], tracks=3, group=video, split="train") for video in (GONE, KEPT)},
             shards=tuple(ShardEntry(shards[video], "train", (tracks[video],), 3) for video in (GONE, KEPT)),
@@ -123,6 +124,53 @@ def test_an_interrupted_purge_is_finished_by_the_next(
     assert not root.exists(video_path(GONE))
 
 
+def test_a_purge_killed_between_manifests_and_files_is_finished_by_the_next(
+    root: Root, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Root.remove_many
+
+    def manifests_only(self: Root, paths: Iterable[str]) -> int:
+        paths = list(paths)
+        if not all(path.endswith("manifest.json") or path.startswith("state/") for path in paths):
+            raise OSError("killed")
+        return original(self, paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Root, "remove_many", manifests_only)
+        with pytest.raises(OSError, match="killed"):
+            purge(root, GONE)
+    report = version.units["evaluate/report"].key
+    assert list(root.walk(f"evaluate/{report}")) != []
+    again = purge(root, GONE)
+    assert list(root.walk(f"evaluate/{report}")) == []
+    assert again.trained == (version.units["train"].key,)
+
+
+def test_what_no_version_names_is_purged_too(root: Root, version: Version) -> None:
+    """A run was killed before it recorded these."""
+    track = _commit(root, "track", {"video": GONE, "other": "recipe"})
+    shard = _commit(root, "shard", {"split": "train", "tracks": [track, version.videos[KEPT].key]})
+    purge(root, GONE)
+    assert list(root.walk(f"track/{track}")) == []
+    assert list(root.walk(f"shard/{shard}")) == []
+
+
+def test_a_second_purge_counts_its_own(root: Root, version: Version) -> None:
+    first = purge(root, GONE)
+    second = purge(root, KEPT)
+    assert first.units == 6
+    assert second.units == 3, "the index and the scores went with the first"
+    assert latest_version(root, "clips").videos == {}
+
+
+def test_a_refused_purge_changes_nothing(root: Root, version: Version) -> None:
+    root.write_bytes("datasets/clips/2.json", b"{")
+    with pytest.raises(RootError, match="run fsck first"):
+        purge(root, GONE)
+    assert not root.exists(purged_path(GONE))
+    assert root.exists(video_path(GONE))
+
+
 def test_every_data_set_is_purged(root: Root, version: Version) -> None:
     update_version(root, "other", lambda _: replace(version, name="other", shards=version.shards[1:]))
     assert purge(root, GONE).datasets == {"clips": 2, "other": 2}
@@ -130,10 +178,10 @@ def test_every_data_set_is_purged(root: Root, version: Version) -> None:
 
 
 @pytest.mark.usefixtures("version")
-def test_a_video_is_found_by_digest_url_or_path(root: Root) -> None:
+def test_a_video_is_found_by_its_digest_or_a_source(root: Root) -> None:
     assert find_video(root, "a1a1a1a1") == GONE
-    assert find_video(root, "https://b.example/1.mp4") == GONE
-    assert find_video(root, "https://a.example/2.mp4") == KEPT
+    assert find_video(root, "https://b.example/1.mp4", source="s2") == GONE
+    assert find_video(root, "https://a.example/2.mp4", source="s3") == KEPT
     for text in ("a1a1", "c3c3c3c3", "https://c.example/1.mp4", ""):
         with pytest.raises(RootError, match="names no video"):
             find_video(root, text)

@@ -54,7 +54,7 @@ def test_a_version_reads_back_whole(root: Root) -> None:
         "clips",
         sources={
             "s1": SourceEntry(
-                "http://a", "k1", "r0", video="v1", origin="list.txt", removed="2026-01-02T00:00:00+00:00"
+                "http://a", "k1", "r0", video="v1", origins=("list.txt",), removed="2026-01-02T00:00:00+00:00"
             ),
             "s2": SourceEntry("http://b", "k2", failure=failure),
         },
@@ -121,7 +121,7 @@ def test_every_unit_that_a_version_reaches_is_listed() -> None:
         shards=(ShardEntry("h1", "train", ("t1",), 1, accepted="h2"),),
         units={"triplets": UnitEntry("i1"), "train": UnitEntry("n1", "n2"), "evaluate/report": UnitEntry("e1")},
     )
-    reached = {"download": ["d1"], "track": ["t1", "t2"], "shard": ["h1", "h2", "i1"]}
+    reached = {"download": ["d1", "d2"], "track": ["t1", "t2"], "shard": ["h1", "h2", "i1"]}
     reached |= {"train": ["n1", "n2"], "evaluate": ["e1"]}
     assert sorted(unit_keys(version)) == sorted((stage, key) for stage, keys in reached.items() for key in keys)
 
