@@ -92,9 +92,14 @@ def _write_temporary(target: Path, content: Iterable[bytes], durable: bool) -> P
 def _open_new(path: Path) -> IO[bytes]:
     """Open a new file; its folder is made again where a remover took the empty one meanwhile."""
     for _ in range(_OPEN_ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("xb")
         except FileNotFoundError:
             continue
+        except FileExistsError:  # mkdir says so too where a remover is between its two looks at the folder
+            if path.parent.exists() and not path.parent.is_dir():
+                raise NotADirectoryError(
+                    errno.ENOTDIR, "a file stands in the folder's place", str(path.parent)
+                ) from None
     raise FileNotFoundError(errno.ENOENT, "the folder keeps vanishing", str(path.parent))
