@@ -160,12 +160,12 @@ def _search_videos(search: Search) -> None:
     known, dropped = search.history.videos, search.history.dropped
     for entry in search.root.walk("videos"):
         place = place_of(entry.path)
+        unknown = place.key not in known and entry.path not in search.named
         if entry.temporary:
             search.add_temporary(entry)
         elif search.live.has_run or not search.all_names_known or place.kind != "video":
             continue
-        unknown = place.key not in known and entry.path not in search.named
-        if unknown or place.key in dropped:  # a run was killed before it removed those
+        elif unknown or place.key in dropped:  # a run was killed before it removed those that were dropped
             search.add("video", [entry])
 
 

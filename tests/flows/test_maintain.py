@@ -42,13 +42,10 @@ def root(tmp_path: Path) -> Root:
 
 
 @pytest.fixture
-def call(root: Root) -> Call:
-    """Run a command on the root."""
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [*arguments, "--root", root.url], env={"COLUMNS": "200"})
-
-    return run
+def call(root: Root, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command on the root, in a wide terminal."""
+    monkeypatch.setattr("flows.cli._console.width", 200)
+    return lambda *arguments: CliRunner().invoke(app, [*arguments, "--root", root.url])
 
 
 def test_explain_prints_the_reason_and_runs_nothing(root: Root, call: Call) -> None:
