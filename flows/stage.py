@@ -70,8 +70,10 @@ def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> 
 def begin(run: Run, plan: StagePlan) -> None:
     """Say what will run and why, in the log and as an artifact, and keep its units from being collected."""
     _log.info("%s: %s", plan.stage, describe(plan))
-    told = explain_stage(run.root, run.version, plan)
-    rows = [{"what": reason.text, "units": reason.number, "for example": reason.example} for reason in told.reasons]
+    explained = explain_stage(run.root, run.version, plan)
+    rows = [
+        {"what": reason.text, "units": reason.number, "for example": reason.example} for reason in explained.reasons
+    ]
     create_table_artifact(
         table=[*rows, {"what": "cached", "units": len(plan.cached), "for example": ""}],
         key=f"{plan.stage}-plan",

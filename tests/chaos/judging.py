@@ -13,7 +13,8 @@ from tests.chaos.faults import Event
 from tests.chaos.outputs import damages, differences, lost_entries, read_outputs, temporaries
 from tests.chaos.records import DATASET, WORKERS, Place, Reference, Report
 
-_TORCH_CACHE = "torchinductor_"  # one folder a user, kept on purpose
+# torch's own: a cache that it keeps on purpose, and the log folder of empty folders that torchrun leaves at every start.
+_TORCH = ("torchinductor_", "torchelastic_")
 
 
 def judge(place: Place, reference: Reference, events: Sequence[Event], report: Report) -> None:
@@ -24,7 +25,7 @@ def judge(place: Place, reference: Reference, events: Sequence[Event], report: R
     root = open_root(place.root)
     interruptions = sum(event.event == "end" and event.what != "done" for event in events)
     report.failures += _repeated(events, report, interruptions)
-    scratch = [path.name for path in place.scratch.iterdir() if not path.name.startswith(_TORCH_CACHE)]
+    scratch = [path.name for path in place.scratch.iterdir() if not path.name.startswith(_TORCH)]
     half = temporaries(Path(root.base)) if root.is_local else []
     report.temporary = len(scratch) + len(half)
     if len(scratch) > WORKERS * interruptions:
