@@ -13,7 +13,7 @@ from tests.chaos.faults import Event
 from tests.chaos.outputs import damages, differences, lost_entries, read_outputs, temporaries
 from tests.chaos.records import DATASET, WORKERS, Place, Reference, Report
 
-# torch's own: a cache that it keeps on purpose, and the log folder of empty folders that torchrun leaves at every start.
+# A cache that torch keeps on purpose, and the log folder that torchrun leaves at every start.
 _TORCH = ("torchinductor_", "torchelastic_")
 
 

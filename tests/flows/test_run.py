@@ -170,6 +170,28 @@ def test_kill_9_in_every_stage_and_run_again(
     assert check(open_root(str(root))).broken == ()
 
 
+def test_a_run_that_is_killed_while_its_server_starts_leaves_no_server(
+    tmp_path: Path, prefect_home: Path, clips: Path
+) -> None:
+    """The server takes seconds to answer; nobody has spoken to it yet."""
+    command = [sys.executable, "-m", "flows.cli", "download", "--root", str(tmp_path / "root"), "--sources", str(clips)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=prefect_environment(prefect_home), stdout=log, stderr=log, start_new_session=True
+        )
+    children: list[psutil.Process] = []
+
+    def server_started() -> bool:
+        children[:] = psutil.Process(process.pid).children(recursive=True)
+        return any("uvicorn" in child.cmdline() for child in children)
+
+    wait_until(server_started, 60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert [child.cmdline() for child in alive] == []
+
+
 def _kill_in(stage: str, command: list[str], root: Path, log: Path, environment: dict[str, str]) -> None:
     """SIGKILL a run once a stage has begun to write; all its processes must end."""
     with log.open("wb") as output:
