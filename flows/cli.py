@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -273,6 +274,10 @@ def main() -> None:
         _fail(error, 2)
     except StageFailed as error:
         _fail(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(StageFailed(f"{error}; free some space and run again, all that is committed is kept"), 1)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -31,6 +31,8 @@ def shard(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[st
 def _shard_version(run: Run) -> dict[str, Any]:
     plan = plan_shard(run.version, run.config)
     outcomes = run_batches(run, plan.stage, shard_batch)
+    if run.pending:  # no shard is named before it is there: the next run finds those that are
+        return finish(run, plan.stage, outcomes)
     planned = run.version
     if any(outcome.accepted for outcome in outcomes.values()):
         # Other shards stand for some of these: the index goes by those.

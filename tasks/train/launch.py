@@ -115,7 +115,7 @@ def _ranks(job: Job) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={job.config.ranks}"]
     # A free port of the loopback; the host's own name often does not resolve in containers.
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={job.attempt}"]
-    command += ["--local-addr=127.0.0.1", "--max-restarts=0", "-m", "tasks.train.worker"]
+    command += [f"--log-dir={job.cache}", "--local-addr=127.0.0.1", "--max-restarts=0", "-m", "tasks.train.worker"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # never written to: its end tells the ranks that we are gone

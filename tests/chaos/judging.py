@@ -13,8 +13,7 @@ from tests.chaos.faults import Event
 from tests.chaos.outputs import damages, differences, lost_entries, read_outputs, temporaries
 from tests.chaos.records import DATASET, WORKERS, Place, Reference, Report
 
-# A cache that torch keeps on purpose, and the log folder that torchrun leaves at every start.
-_TORCH = ("torchinductor_", "torchelastic_")
+_TORCH = ("torchinductor_",)  # a cache that torch keeps on purpose
 
 
 def judge(place: Place, reference: Reference, events: Sequence[Event], report: Report) -> None:

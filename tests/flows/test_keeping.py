@@ -72,6 +72,7 @@ def test_a_full_disk_ends_a_later_stage_in_one_line_and_keeps_what_is_committed(
     folder: Path, small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows.download import download
+    from flows.shard import shard
     from flows.track import track
 
     root = tmp_path / "root"
@@ -89,6 +90,14 @@ def test_a_full_disk_ends_a_later_stage_in_one_line_and_keeps_what_is_committed(
             track(root=str(root), **small)
     assert len(_version(root).videos) == 1
     assert track(root=str(root), **small)["committed"] == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.shard.task.run_batch", two_then_full)
+        with pytest.raises(StageFailed, match="shard: 1 left for later: no space left"):
+            shard(root=str(root))
+    assert _version(root).shards == (), "no shard is named before it is there"
+    done = shard(root=str(root))
+    assert (done["committed"], done["cached"]) == (2, 1), "the shard that was made is found"
+    assert _names_every_unit(root)
 
 
 @pytest.mark.usefixtures("harness")
