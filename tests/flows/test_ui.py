@@ -168,8 +168,12 @@ def test_cancelling_a_training_run_leaves_no_process(page: Page, served: Server)
     run = served.start("train", {"train_steps": 100_000, "train_checkpoint_every_steps": 50})
 
     def ranks() -> list[psutil.Process]:
+        """Those that this server's runs started; others may train on this machine."""
         return [
-            p for p in psutil.process_iter(["cmdline"]) if "tasks.train.worker" in " ".join(p.info["cmdline"] or ())
+            process
+            for process in psutil.process_iter(["cmdline", "environ"])
+            if "tasks.train.worker" in " ".join(process.info["cmdline"] or ())
+            and (process.info["environ"] or {}).get("PREFECT_API_URL") == served.environment["PREFECT_API_URL"]
         ]
 
     wait_until(ranks, 120)
