@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from flows.plan import plan_evaluate, plan_shard, plan_train, stands
 from storage.concurrency import in_threads
 from storage.keys import KeyDocument, is_blessable, recipe_differences
 from storage.manifests import Manifest, accept, read_manifest
 from storage.root import Root
-from storage.versions import UnitEntry, Version, reached_videos, update_version
+from storage.versions import ShardEntry, UnitEntry, Version, VideoEntry, reached_videos, update_version
 from tasks.presets import RunConfig
 from tasks.shard.key import shard_document
 from tasks.track.key import key_document as track_document
+
+Entry = TypeVar("Entry", VideoEntry, ShardEntry, UnitEntry)
 
 
 @dataclass(frozen=True)
@@ -98,19 +101,15 @@ def _refusal(standing: Manifest, document: KeyDocument) -> str:
 
 def _with_aliases(version: Version, found: Mapping[str, str]) -> Version:
     """Entries whose key was accepted for another name that one too."""
+
+    def named(entry: Entry) -> Entry:
+        return replace(entry, accepted=found[entry.key]) if entry.key in found else entry
+
     return replace(
         version,
-        videos={
-            video: replace(entry, accepted=found[entry.key]) if entry.key in found else entry
-            for video, entry in version.videos.items()
-        },
-        shards=tuple(
-            replace(entry, accepted=found[entry.key]) if entry.key in found else entry for entry in version.shards
-        ),
-        units={
-            name: replace(entry, accepted=found[entry.key]) if entry.key in found else entry
-            for name, entry in version.units.items()
-        },
+        videos={video: named(entry) for video, entry in version.videos.items()},
+        shards=tuple(map(named, version.shards)),
+        units={name: named(entry) for name, entry in version.units.items()},
     )
 
 

@@ -277,13 +277,13 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _fail(StageFailed(f"{error}; free some space and run again, all that is committed is kept"), 1)
+        _fail(error, 1, "; free some space and run again, all that is committed is kept")
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception, code: int, remedy: str = "") -> None:
     if os.environ.get("TRITRACK_TRACEBACK"):
         raise error
-    sys.stderr.write(f"tritrack: {error}\n")
+    sys.stderr.write(f"tritrack: {error}{remedy}\n")
     sys.exit(code)
 
 

@@ -10,9 +10,9 @@ from prefect.utilities.annotations import quote
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl, Sources
-from flows.plan import known_sources, no_longer_named, plan_download
+from flows.plan import plan_download
 from flows.record import record_download
-from flows.sources import read_list
+from flows.sources import given_sources
 from flows.stage import finish, open_run, run_batches, told
 from storage.versions import Version, held_bytes
 from tasks.batch import Budget, Outcome
@@ -25,13 +25,12 @@ from tasks.download.task import download_batch
 def download(root: RootUrl, dataset: Dataset = "default", sources: Sources = "", **fields: Any) -> dict[str, Any]:
     """Fetch every source that has no video yet; without sources, those that the data set knows."""
     with open_run("download", root, dataset, fields) as run:
-        given = read_list(sources) if sources else known_sources(run.version)
+        given = given_sources(sources, run.version)
         plan = plan_download(run.version, given, run.config)
         outcomes = run_batches(run, plan, download_batch, quote(intake_budget(run.version, run.config.download)))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         note = told(outcomes) + (f", {len(plan.removed)} removed" if plan.removed else "")
-        left_out = no_longer_named(run.version, given, run.config)
-        run.record(lambda version: record_download(version, given, run.config, outcomes, left_out, now), note)
+        run.record(lambda version: record_download(version, given, run.config, outcomes, plan.removed, now), note)
         return finish(run, plan, outcomes)
 
 
@@ -40,6 +39,7 @@ def intake_budget(version: Version, config: DownloadConfig) -> Budget:
     held = held_bytes(version)
 
     def take(outcome: Outcome | None) -> str:
+        """Count an outcome; what ran out, or nothing."""
         nonlocal held
         held += outcome.counts.get("bytes", 0) if outcome and not outcome.cached else 0
         if not config.budget_bytes or held < config.budget_bytes:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from flows.plan import (
     SourceList,
     StagePlan,
-    no_longer_named,
     plan_download,
     plan_evaluate,
     plan_shard,
@@ -22,6 +21,7 @@ from storage.manifests import read_manifest
 from storage.root import Root
 from storage.versions import Failure, SourceEntry, Version, VideoEntry
 from tasks.batch import Outcome, Unit
+from tasks.download.redaction import redact
 from tasks.presets import RunConfig
 
 _UNNAMED = "of a version of Tritrack that kept no recipe"
@@ -60,12 +60,10 @@ def explain_run(root: Root, version: Version, given: SourceList, config: RunConf
 
     Reads no manifest but those of the units that reduce over the data set: entries carry their recipe.
     """
-    expected, told = version, []
-    is_expected = False
-    for plan, following in _projected(expected, given, config):
+    told, is_expected = [], False
+    for plan in _projected(version, given, config):
         told.append(replace(explain_stage(root, version, plan), expected=is_expected))
         is_expected = is_expected or not plan.is_idle
-        expected = following
     return told
 
 
@@ -76,7 +74,8 @@ def explain_stage(root: Root, version: Version, plan: StagePlan) -> StageExplana
         grouped.setdefault(_why(root, version, unit), []).append(unit.item)
     reasons = [Reason(text, len(items), items[0]) for text, items in grouped.items()]
     if plan.removed:
-        reasons.append(Reason("removed: their list does not name them any more", len(plan.removed), plan.removed[0]))
+        example = redact(version.sources[plan.removed[0]].location)
+        reasons.append(Reason("removed: their list does not name them any more", len(plan.removed), example))
     if plan.returned:
         reasons.append(Reason("returned: their list names them again", len(plan.returned), plan.returned[0]))
     if plan.wanting:
@@ -86,24 +85,24 @@ def explain_stage(root: Root, version: Version, plan: StagePlan) -> StageExplana
     return StageExplanation(plan.stage, len(plan.units), len(plan.cached), failures, tuple(reasons), plan.note)
 
 
-def _projected(version: Version, given: SourceList, config: RunConfig) -> Iterator[tuple[StagePlan, Version]]:
-    """Each stage's plan and the version after it, every unit taken to succeed and every new video to give tracks."""
+def _projected(version: Version, given: SourceList, config: RunConfig) -> Iterator[StagePlan]:
+    """Each stage's plan, where every unit before it is taken to succeed and every new video to give tracks."""
     plan = plan_download(version, given, config)
     videos = {unit.key: _imagined_video(version, unit) for unit in plan.units}
-    version = record_download(version, given, config, videos, no_longer_named(version, given, config))
-    yield plan, version
+    version = record_download(version, given, config, videos, plan.removed)
+    yield plan
     plan = plan_track(version, config)
     outcomes = {unit.key: _imagined_tracks(version, unit) for unit in plan.units}
     version = record_track(version, outcomes, [unit.document.recipe for unit in plan.units[:1]])
-    yield plan, version
+    yield plan
     shard = plan_shard(version, config)
     plan = shard_stage(shard)
     version = record_shard(version, shard, {unit.key: _imagined_unit(unit) for unit in plan.units})
-    yield plan, version
+    yield plan
     plan = plan_train(version, config)
     version = record_units(version, {unit.document.stage: unit_entry(_imagined_unit(unit)) for unit in plan.units})
-    yield plan, version
-    yield plan_evaluate(version, config), version
+    yield plan
+    yield plan_evaluate(version, config)
 
 
 def _imagined_video(version: Version, unit: Unit) -> Outcome:

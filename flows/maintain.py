@@ -17,8 +17,7 @@ from rich.table import Column, Table
 from flows.accept import accept_stage
 from flows.description import Description
 from flows.explain import StageExplanation, explain_run
-from flows.plan import known_sources
-from flows.sources import read_list
+from flows.sources import open_description
 from storage.findings import Report
 from storage.leases import Lease
 from storage.root import Root, RootError, open_root
@@ -31,9 +30,7 @@ _COUNTS = ("sources", "removed", "failed", "videos", "bytes", "tracks", "shards"
 
 def show_explanation(description: Description, console: Console, *, as_json: bool) -> None:
     """What a run would do, stage by stage, and why."""
-    root = open_root(description.root, create=False)
-    version = latest_version(root, description.dataset)
-    given = read_list(description.sources) if description.sources else known_sources(version)
+    root, version, given = open_description(description, create=False)
     told = explain_run(root, version, given, description.config)
     if as_json:
         stages = [stage.to_json() for stage in told]
@@ -58,7 +55,7 @@ def accept(description: Description, stage: str, console: Console, *, as_json: b
     """Bless a stage's committed units for the present code; returns whether none was refused."""
     root = open_root(description.root, create=False)
     with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}) as lease:
-        lease.protect(())  # wait for a collector that has looked already
+        lease.wait_for_collectors()
         version = latest_version(root, description.dataset)
         done = accept_stage(root, version, description.config, stage)
     if as_json:

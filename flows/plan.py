@@ -45,8 +45,9 @@ class SourceList:
 class StagePlan:
     """What a stage will do: units to run, items found committed, and failures that are not tried again.
 
-    `removed` and `returned`: sources that their list stopped naming, or names again. `wanting`: videos whose bytes
-    were dropped and are needed again. `note` says why a stage has nothing to do where that is not plain.
+    `removed`: ids of sources that their list stopped naming; `returned`: those that it names again. `wanting`:
+    videos whose bytes were dropped and are needed again. `note` says why a stage has nothing to do where that is
+    not plain.
     """
 
     stage: str
@@ -96,20 +97,8 @@ def plan_download(version: Version, given: SourceList, config: RunConfig) -> Sta
             work = "tasks.download.fetch:download_source"
             again = entry is not None and not entry.key
             units.append(Unit(location, document, work, (source, config.download), again, shared_files=True))
-    removed = tuple(redact(version.sources[source].location) for source in no_longer_named(version, given, config))
+    removed = tuple(_no_longer_named(version, given, config))
     return StagePlan("download", tuple(units), tuple(cached), failures, removed, tuple(returned))
-
-
-def no_longer_named(version: Version, given: SourceList, config: RunConfig) -> list[str]:
-    """Ids of wanted sources that the same list named before and does not name any more."""
-    if not given.origin or config.download.keep_removed:
-        return []
-    named = {source.id for source in given.sources}
-    return [
-        source
-        for source, entry in version.sources.items()
-        if given.origin in entry.origins and not entry.removed and source not in named
-    ]
 
 
 def known_sources(version: Version) -> SourceList:
@@ -268,6 +257,18 @@ def all_failures(version: Version) -> dict[str, Failure]:
     of_sources = {redact(entry.location): entry.failure for entry in wanted if entry.failure}
     failed = {video: entry.failure for video, entry in version.videos.items() if entry.failure}
     return of_sources | {redact(one.location): failed[one.video] for one in wanted if one.video and one.video in failed}
+
+
+def _no_longer_named(version: Version, given: SourceList, config: RunConfig) -> list[str]:
+    """Ids of wanted sources that the same list named before and does not name any more."""
+    if not given.origin or config.download.keep_removed:
+        return []
+    named = {source.id for source in given.sources}
+    return [
+        source
+        for source, entry in version.sources.items()
+        if given.origin in entry.origins and not entry.removed and source not in named
+    ]
 
 
 def _report_unit(version: Version, config: RunConfig, train: str, triplets: str, keys: Mapping[str, str]) -> Unit:

@@ -14,14 +14,14 @@ from tasks.track.key import key_document
 _log = logging.getLogger(__name__)
 
 
-def drop_videos(run: Run) -> list[str]:
-    """Drop the bytes of every video whose tracks are those that the configuration asks for; returns their digests.
+def drop_videos(run: Run) -> None:
+    """Drop the bytes of every video whose tracks are those that the configuration asks for.
 
     The version says so first: whoever reads it knows that the bytes may be gone. A video that must be tracked
     again later is fetched again.
     """
     if run.pending:
-        return []
+        return
     tracked = {
         video
         for video in _tracked(run.version)
@@ -35,7 +35,6 @@ def drop_videos(run: Run) -> list[str]:
         run.record(lambda version: drop_tracked(version, tracked), f"{len(tracked)} raw videos dropped")
         run.root.remove_many([video_path(video) for video in sorted(tracked)])
         _log.info("track: dropped the bytes of %d videos that are tracked", len(tracked))
-    return sorted(tracked)
 
 
 def _tracked(version: Version) -> set[str]:

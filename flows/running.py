@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.description import Description
-from flows.plan import SourceList, StagePlan, all_failures, is_done, judge, known_sources, plan_run
+from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.results import report_place, scores_of
-from flows.sources import read_list
-from storage.root import Root, open_root
+from flows.sources import open_description
+from storage.root import Root
 from storage.versions import Version, counts_of, latest_version
 
 _SHOWN_FAILURES = 20
@@ -29,7 +29,7 @@ def run_pipeline(
     Raises ValueError or RootError (bad input) before anything runs, StageFailed where a stage fell below its floor.
     """
     started = time.monotonic()
-    root, version, given = _open(description)
+    root, version, given = open_description(description)
     plans = plan_run(version, given, description.config)
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
@@ -54,7 +54,7 @@ def run_one(stage: str, description: Description, console: Console, *, verbose: 
     from flows.forms import flatten
 
     started = time.monotonic()
-    root, _, _ = _open(description)
+    root, _, _ = open_description(description)
     flow = getattr(importlib.import_module(f"flows.{stage}"), stage)
     flat = flatten(description.config)
     parameters = {name: value for name, value in flat.items() if name in flow.parameters.properties}
@@ -70,7 +70,7 @@ def run_one(stage: str, description: Description, console: Console, *, verbose: 
 
 def show_status(description: Description, console: Console) -> None:
     """Print the newest version's counts, what a run would do, the failures and the report's place."""
-    root, version, given = _open(description, create=False)
+    root, version, given = open_description(description, create=False)
     console.print(f"[bold]{description.dataset}[/] version {version.number} {version.created}, in {root.url}")
     counts = counts_of(version)
     console.print(
@@ -81,13 +81,6 @@ def show_status(description: Description, console: Console) -> None:
     _show_failures(version, console)
     _show_scores(root, version, console)
     _show_report(root, version, console, None)
-
-
-def _open(description: Description, create: bool = True) -> tuple[Root, Version, SourceList]:
-    root = open_root(description.root, create=create)
-    version = latest_version(root, description.dataset)
-    given = read_list(description.sources) if description.sources else known_sources(version)
-    return root, version, given
 
 
 def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], verbose: bool) -> Any:

@@ -63,7 +63,7 @@ def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> 
     """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line."""
     started, config, opened = time.monotonic(), unflatten(fields), open_root(root)
     with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
-        lease.protect(())  # a collector at work now may change what the newest version is
+        lease.wait_for_collectors()  # one at work now may change what the newest version is
         yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from storage.keys import document_from_json
 from storage.layout import place_of
 from storage.manifests import SCHEMA, Manifest, StoredFile, manifest_path, read_manifest
 from storage.root import Root, RootError, StoreUnavailable
+from storage.sealing import schema_number
 from storage.walking import Entry
 
 Progress = Callable[[int, int, str], None]
@@ -107,8 +107,4 @@ def _unreadable(root: Root, path: str, words: str) -> UnreadableManifest | None:
         data = root.read_bytes(path)
     except FileNotFoundError:
         return None
-    try:
-        is_newer = int(json.loads(data)["schema"]) > SCHEMA
-    except (ValueError, KeyError, TypeError):
-        is_newer = False
-    return UnreadableManifest("newer_manifest" if is_newer else "damaged_manifest", words)
+    return UnreadableManifest("newer_manifest" if schema_number(data) > SCHEMA else "damaged_manifest", words)

@@ -90,20 +90,20 @@ def _search(root: Root, grace_seconds: float, keep_versions: int | None, progres
 
 def _delete(search: Search, lease: Lease, progress: Progress) -> None:
     """Versions first, since they name what goes next; then manifests: without one a unit is none, whatever is left."""
-    paths = [item.path for item in search.found if item.kind != "upload"]
-    phases: dict[int, list[str]] = {0: [], 1: [], 2: []}
-    for path in paths:
-        phases[{"head": 0, "manifest": 1}.get(place_of(path).kind, 2)].append(path)
-    done = 0
-    for path in sorted(phases.pop(0), key=lambda head: place_of(head).number):  # so that a kill leaves no gap
-        search.root.remove(path)
-        done += 1
-    for phase in phases.values():  # many are removed at once, so that only a phase's end is an order
+    phases: dict[str, list[str]] = {"head": [], "manifest": [], "other": []}
+    for item in search.found:
+        if item.kind != "upload":
+            kind = place_of(item.path).kind
+            phases[kind if kind in phases else "other"].append(item.path)
+    for head in sorted(phases["head"], key=lambda path: place_of(path).number):  # so that a kill leaves no gap
+        search.root.remove(head)
+    done, total = len(phases["head"]), sum(map(len, phases.values()))
+    for phase in (phases["manifest"], phases["other"]):  # many are removed at once, so that only its end is an order
         for start in range(0, len(phase), _BATCH_FILES):
             if not lease.is_held:  # runs did not wait for us any more
                 raise RootError("gc: the store did not take its lease for too long, so it stopped; run it again")
             done += search.root.remove_many(phase[start : start + _BATCH_FILES])
-            progress(done, len(paths), "deleting")
+            progress(done, total, "deleting")
     for upload in search.uploads:
         abort_upload(search.root, upload)
 

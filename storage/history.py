@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from storage.contents import examine_file
 from storage.root import Root, RootError, StoreUnavailable
+from storage.sealing import schema_number
 from storage.versions import (
     SCHEMA,
     Version,
     dataset_names,
+    keys_of,
     reached_videos,
     read_head,
     read_version,
@@ -137,7 +138,7 @@ def _explain(root: Root, dataset: str, number: int, words: str) -> Iterator[Hist
     except StoreUnavailable:
         raise
     except RootError:
-        kind: FaultKind = "newer_head" if _schema(root.read_bytes(path)) > SCHEMA else "damaged_head"
+        kind: FaultKind = "newer_head" if schema_number(root.read_bytes(path)) > SCHEMA else "damaged_head"
         yield HistoryFault(kind, path, dataset, (number,), words)
         return
     broken = [(file.path, fault) for file in head.tables.values() if (fault := examine_file(root, file, quick=False))]
@@ -159,24 +160,17 @@ def _add(faults: list[HistoryFault], fault: HistoryFault) -> None:
     faults.append(fault)
 
 
-def _schema(data: bytes) -> int:
-    try:
-        return int(json.loads(data)["schema"])
-    except (ValueError, KeyError, TypeError):
-        return 0
-
-
 def _units_of_purged(version: Version, purged: frozenset[str]) -> Iterator[UnitName]:
     """The version's units that were made from purged videos: of those themselves, and all that reduces over them."""
     videos = purged & version.videos.keys() if purged else frozenset()
     for source in version.sources.values():
         if source.video in purged and source.key:
             yield "download", source.key
-    tracks = {key for video in videos for key in (version.videos[video].key, version.videos[video].accepted) if key}
+    tracks = {key for video in videos for key in keys_of(version.videos[video])}
     yield from (("track", key) for key in tracks)
     for shard in version.shards:
         if not tracks.isdisjoint(shard.tracks):
-            yield from (("shard", key) for key in (shard.key, shard.accepted) if key)
+            yield from (("shard", key) for key in keys_of(shard))
     if videos:
         for name, unit in version.units.items():
-            yield from ((unit_stage(name), key) for key in (unit.key, unit.accepted) if key)
+            yield from ((unit_stage(name), key) for key in keys_of(unit))

@@ -144,13 +144,19 @@ class Lease:
     def protect(self, keys: Iterable[str]) -> None:
         """Name the units (by key) that the holder is about to make or use, then wait for collectors to end.
 
-        Those are waited for that may have looked before. Raises what the store raises. The wait is in the caller's
-        thread, where it can be interrupted.
+        Raises what the store raises.
         """
         path = f"{PLANS}/{self.record.id}-{len(self._plans)}.json"
         self._plans.append(path)
         self._root.write_bytes(path, json.dumps({"keys": sorted(keys)}).encode())
-        ahead = live_leases(self._root, "gc")  # whoever begins from now on sees the plan
+        self.wait_for_collectors()
+
+    def wait_for_collectors(self) -> None:
+        """Wait for the end of those who may have looked before this lease, or its newest plan, was there.
+
+        The wait is in the caller's thread, where it can be interrupted. Raises what the store raises.
+        """
+        ahead = live_leases(self._root, "gc")  # whoever begins from now on sees us
         if ahead:
             logger.info("waiting until %s is done (%s)", ahead[0].facts.get("work"), ahead[0].holder)
         while {lease.id for lease in ahead} & {lease.id for lease in live_leases(self._root, "gc")}:

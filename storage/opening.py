@@ -103,6 +103,7 @@ def _require_bucket(filesystem: Any, path: str, url: str) -> None:
         raise RootError(f"root: {url!r} names no bucket; give s3://bucket/prefix")
 
     def ask() -> None:
+        """A request that only one who may use the bucket gets an answer to."""
         try:
             filesystem.call_s3("head_bucket", Bucket=bucket, timeout=_OPEN_ANSWER_SECONDS)
         except PermissionError:

@@ -15,7 +15,7 @@ from storage.leases import live_leases
 from storage.manifests import Manifest, manifest_path, video_path
 from storage.protection import collecting
 from storage.root import Root, RootError
-from storage.versions import Failure, SourceEntry, Version, dataset_names, latest_version, unit_stage, update_version
+from storage.versions import Failure, Version, dataset_names, keys_of, latest_version, unit_stage, update_version
 
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
@@ -136,22 +136,18 @@ def _inputs(manifest: Manifest) -> Mapping[str, object]:
 def _without(version: Version, video: str, units: set[UnitName], now: str) -> Version:
     """The version without a video. Its sources stay, as failed for good."""
     track = version.videos.get(video)
-    gone = {track.key, track.accepted} - {""} if track else set()
+    gone = set(keys_of(track)) if track else set()
     failure = Failure("download", "permanent", "purged", f"the video was purged on {now}", time=now)
     return replace(
         version,
         sources={
-            source: _purged(entry, failure) if entry.video == video else entry
+            source: replace(entry, video=None, failure=failure) if entry.video == video else entry
             for source, entry in version.sources.items()
         },
         videos={name: entry for name, entry in version.videos.items() if name != video},
         shards=tuple(shard for shard in version.shards if gone.isdisjoint(shard.tracks)),
         units={name: unit for name, unit in version.units.items() if (unit_stage(name), unit.key) not in units},
     )
-
-
-def _purged(entry: SourceEntry, failure: Failure) -> SourceEntry:
-    return replace(entry, video=None, failure=failure)
 
 
 def _remove(root: Root, video: str, units: set[UnitName]) -> tuple[int, int]:

@@ -28,6 +28,15 @@ def info(filesystem: Any, full: str) -> dict[str, Any]:
     return found
 
 
+def exists(filesystem: Any, full: str) -> bool:
+    """Whether the store has it now; every error but its absence is raised, where fsspec's own answers False."""
+    try:
+        info(filesystem, full)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read(filesystem: Any, full: str) -> bytes:
     """A whole file in one request; s3fs would ask for its size first, to cut it up."""
     data: bytes = filesystem.cat_file(full, **_supported(filesystem.cat_file, max_concurrency=1))
@@ -66,22 +75,14 @@ def create(filesystem: Any, full: str, data: bytes) -> bool:
     except OSError as error:
         if error.errno == errno.ENOSYS:  # HTTP 501
             return _create_unconditionally(filesystem, full, data)
-        if error.errno == errno.EINVAL and _is_taken(filesystem, full):
+        if error.errno == errno.EINVAL and exists(filesystem, full):
             return False  # HTTP 412 of a store that does not name the condition, as s3fs expects
         raise
     return True
 
 
-def _is_taken(filesystem: Any, full: str) -> bool:
-    try:
-        info(filesystem, full)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _create_unconditionally(filesystem: Any, full: str, data: bytes) -> bool:
-    if _is_taken(filesystem, full):
+    if exists(filesystem, full):
         return False
     write(filesystem, full, data)
     return read(filesystem, full) == data

@@ -61,11 +61,7 @@ class Root:
         """Whether there is such a file, or a folder with files below it. Never served from a stale listing."""
         if self.is_local:
             return os.path.exists(self.full(path))
-        try:
-            self._info(path)  # fsspec's own `exists` answers False for every error
-        except FileNotFoundError:
-            return False
-        return True
+        return self._persistently(path, lambda: remote.exists(self.filesystem, self.full(path)))
 
     def size(self, path: str) -> int:
         """Bytes of the file; raises FileNotFoundError."""

@@ -21,6 +21,14 @@ def read_schema(data: bytes) -> tuple[dict[str, Any], int]:
     return record, int(record["schema"])
 
 
+def schema_number(data: bytes) -> int:
+    """The schema number of a record, 0 where it has none or is damaged."""
+    try:
+        return read_schema(data)[1]
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
 def unseal(record: dict[str, Any]) -> dict[str, Any]:
     """The record without its seal; raises ValueError where that is missing or of other content."""
     plain = {name: value for name, value in record.items() if name != "digest"}

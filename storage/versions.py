@@ -219,11 +219,16 @@ def unit_keys(version: Version) -> Iterator[tuple[str, str]]:
             yield "download", source.key
     for video in version.videos.values():
         if not video.failure:
-            yield from (("track", key) for key in (video.key, video.accepted) if key)
+            yield from (("track", key) for key in keys_of(video))
     for shard in version.shards:
-        yield from (("shard", key) for key in (shard.key, shard.accepted) if key)
+        yield from (("shard", key) for key in keys_of(shard))
     for name, unit in version.units.items():
-        yield from ((unit_stage(name), key) for key in (unit.key, unit.accepted) if key)
+        yield from ((unit_stage(name), key) for key in keys_of(unit))
+
+
+def keys_of(entry: VideoEntry | ShardEntry | UnitEntry) -> list[str]:
+    """The key of an entry's unit, and the one that it was accepted for, where there are such."""
+    return [key for key in (entry.key, entry.accepted) if key]
 
 
 def unit_stage(name: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from flows.plan import (
     SourceList,
     StagePlan,
-    no_longer_named,
     plan_download,
     plan_evaluate,
     plan_shard,
@@ -55,8 +54,7 @@ def imagined_run(
 ) -> tuple[Version, list[StagePlan]]:
     """Run every stage; returns the version after it and each stage's plan. `after_track` may change it in between."""
     download = plan_download(version, given, config)
-    left_out = no_longer_named(version, given, config)
-    version = record_download(version, given, config, imagined_outcomes(download.units), left_out, "now")
+    version = record_download(version, given, config, imagined_outcomes(download.units), download.removed, "now")
     track = plan_track(version, config)
     recipes = [unit.document.recipe for unit in track.units[:1]]
     version = record_track(version, imagined_outcomes(track.units), recipes)

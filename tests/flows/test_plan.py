@@ -13,7 +13,6 @@ from flows.plan import (
     all_failures,
     is_done,
     known_sources,
-    no_longer_named,
     plan_download,
     plan_run,
     plan_shard,
@@ -157,7 +156,7 @@ def test_a_source_of_two_lists_is_retired_when_neither_names_it(first: Version) 
 def test_a_run_retires_only_what_it_planned_to(first: Version) -> None:
     """The list grew while a run that had read it before was under way."""
     old, grown = imagined_sources(*range(8)), imagined_sources(*range(9))
-    left_out = no_longer_named(first, old, CONFIG)
+    left_out = plan_download(first, old, CONFIG).removed
     other, _ = _run(first, grown, CONFIG)
     assert not any(entry.removed for entry in record_download(other, old, CONFIG, {}, left_out).sources.values())
 
