@@ -15,8 +15,9 @@ from storage.manifests import read_file, read_manifest, video_path
 from storage.root import Root, RootError, open_root
 from storage.tables import read_table
 from tasks.records import TRACK_SCHEMA, Dropped
+from tasks.track.boxes import Box
 from tasks.track.config import TrackConfig
-from tasks.track.gates import FRAME_REASONS, TRACK_REASONS
+from tasks.track.gates import FRAME_REASONS, TRACK_REASONS, appearance_patch, correlation
 from tasks.track.key import key_document
 from tasks.track.video import MinedVideo, local_video, mine_video, track_video
 from tests.tasks.track.conftest import WriteVideo, moving_square, shifted, textured
@@ -59,7 +60,16 @@ def test_tracks_follow_the_square_not_the_ground(write_video: WriteVideo, square
         assert v + last / 2 - y - first / 2 == pytest.approx(0, abs=3)
         assert last / first == pytest.approx(1, abs=0.1)
         assert row["forward_backward_px"] < 0.3
-        assert row["ncc"] > 0.4  # the window overhangs the square, and the ground behind it changes
+        # Against the frames before coding. Where a window overhangs the square the ground behind it changes, so how
+        # alike its two looks are rests on where the flow, which differs between machines, has put it.
+        looks = (
+            appearance_patch(np.ascontiguousarray(square[time][:, :, 0]), Box(*row["boxes"][place][:3]))
+            for time, place in ((row["start_frame"], 0), (row["end_frame"], -1))
+        )
+        assert row["ncc"] == pytest.approx(correlation(*looks), abs=0.05)
+        left = 20 + 2 * row["start_frame"]
+        if x >= left and x + first <= left + 80 and y >= 80 and y + first <= 160:
+            assert row["ncc"] > 0.8
 
 
 def test_boxes_and_crops_are_in_source_pixels(write_video: WriteVideo, square: list[np.ndarray]) -> None:
