@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos bench-storage check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -21,6 +21,10 @@ test-ui: $(VENV)/.test
 bench-storage: $(VENV)/.test
 	$(BIN)/python -m tests.bench.storage
 
+# Clips a second beside plain yt-dlp and beside what the network allows, at 50 and at 500 ms of latency: 15 minutes.
+bench-download: $(VENV)/.test
+	$(BIN)/python -m tests.bench.download
+
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90
 PREFECT_KILLS ?= 10
@@ -31,6 +35,10 @@ ROOT ?= both
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.drive --kills $(KILLS) --prefect-kills $(PREFECT_KILLS) --faults $(FAULTS) \
 		--seed $(SEED) --root $(ROOT)
+
+# Every malformed or hostile input down the real path, and what is kept through the track stage too: two minutes.
+hostile: $(VENV)/.test
+	$(BIN)/python -m tests.hostile.drive --track
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

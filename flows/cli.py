@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 _console = Console()
 
+Retry = Literal["permanent", "poison", "all"]
 StageName = Literal["download", "track", "shard", "train", "evaluate"]
 
 RootOption = Annotated[
@@ -44,6 +45,17 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override one field, e.g. --set track.estimator=dis. May be repeated.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+OnlyOption = Annotated[
+    str,
+    typer.Option(
+        help="A part of the sources: a URL or path, first digits of an id, a range such as 0:100, or 'batch 3'.",
+        show_default=False,
+    ),
+]
+RetryOption = Annotated[
+    Retry | None,
+    typer.Option("--retry", help="Try failures of this class again, beside the transient ones.", show_default=False),
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
 
@@ -55,6 +67,8 @@ def run(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    only: OnlyOption = "",
+    retry: RetryOption = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
     ] = False,
@@ -63,8 +77,8 @@ def run(
     """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
     from flows import running
 
-    description = _describe(config, root, dataset, sources, preset, overrides)
-    running.run_pipeline(description, _console, verbose=verbose, always_flow=flow)
+    description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
+    running.run_pipeline(description, _console, only=only, verbose=verbose, always_flow=flow)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -77,11 +91,14 @@ def _stage_command(stage: str, help_text: str) -> None:
         preset: PresetOption = None,
         config: ConfigOption = None,
         overrides: SetOption = None,
+        only: OnlyOption = "",
+        retry: RetryOption = None,
         verbose: VerboseOption = False,
     ) -> None:
         from flows import running
 
-        running.run_one(stage, _describe(config, root, dataset, sources, preset, overrides), _console, verbose=verbose)
+        description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
+        running.run_one(stage, description, _console, only=only, verbose=verbose)
 
     app.command(stage, help=help_text)(command)
 
@@ -259,6 +276,10 @@ def _describe(
     overrides: list[str] | None,
 ) -> Description:
     return describe_run(config, root=root, dataset=dataset, sources=sources, preset=preset, overrides=overrides or ())
+
+
+def _retrying(overrides: list[str] | None, retry: Retry | None) -> list[str]:
+    return [*(overrides or ()), *([f"download.retry={retry}"] if retry else ())]
 
 
 def _root(root: str | None) -> str:

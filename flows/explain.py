@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from flows.plan import (
-    SourceList,
     StagePlan,
     plan_download,
     plan_evaluate,
@@ -16,6 +15,7 @@ from flows.plan import (
     shard_stage,
 )
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
+from flows.selection import SourceList
 from storage.keys import JSON, recipe_differences
 from storage.manifests import read_manifest
 from storage.root import Root

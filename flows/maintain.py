@@ -25,7 +25,7 @@ from storage.versions import Head, dataset_names, latest_version, read_head, ver
 from tasks.download.sources import source_at
 
 _SHOWN = 50
-_COUNTS = ("sources", "removed", "failed", "videos", "bytes", "tracks", "shards", "pairs")
+_COUNTS = ("sources", "lists", "pending", "removed", "failed", "videos", "bytes", "tracks", "shards", "pairs")
 
 
 def show_explanation(description: Description, console: Console, *, as_json: bool) -> None:

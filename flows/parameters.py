@@ -11,5 +11,17 @@ Dataset = Annotated[
     str, Field(description="The data set: a named collection that grows.", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
 ]
 Sources = Annotated[
-    str, Field(description="A list file, a folder, a video file or a URL; empty: the sources that the data set knows.")
+    str,
+    Field(
+        description="A list (.txt, .csv, .tsv, .jsonl, .parquet), a folder, a video file, a URL of a video, playlist, "
+        "channel or feed, a search, or an object-store path; empty: the sources that the data set knows."
+    ),
 ]
+Only = Annotated[
+    str,
+    Field(
+        description="Only a part of the sources: a URL or path, the first digits of an id, a range of places in order "
+        "of id such as 0:100, or 'batch 3'; empty: all."
+    ),
+]
+Expand = Annotated[bool, Field(description="Read playlists, channels, feeds and searches again.")]

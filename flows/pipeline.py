@@ -9,7 +9,7 @@ from prefect import flow
 from flows.download import download
 from flows.evaluate import evaluate
 from flows.forms import form, select
-from flows.parameters import Dataset, RootUrl, Sources
+from flows.parameters import Dataset, Only, RootUrl, Sources
 from flows.shard import shard
 from flows.track import track
 from flows.train import train
@@ -19,11 +19,13 @@ STAGES = ("download", "track", "shard", "train", "evaluate")
 
 @flow(name="pipeline", flow_run_name="pipeline {dataset}", persist_result=False)
 @form("seed", *STAGES, "execution")
-def pipeline(root: RootUrl, dataset: Dataset = "default", sources: Sources = "", **fields: Any) -> list[dict[str, Any]]:
+def pipeline(
+    root: RootUrl, dataset: Dataset = "default", sources: Sources = "", only: Only = "", **fields: Any
+) -> list[dict[str, Any]]:
     """Run every stage in order; each does what is missing and leaves the rest alone."""
     where: dict[str, Any] = {"root": root, "dataset": dataset}
-    fetch = {**where, "sources": sources, **select(fields, "download", "execution")}
-    follow = {**where, **select(fields, "track", "execution")}
+    fetch = {**where, "sources": sources, "only": only, **select(fields, "download", "execution")}
+    follow = {**where, "only": only, **select(fields, "track", "execution")}
     summaries = [download(**fetch), track(**follow)]
     if summaries[-1]["wanting"]:  # bytes that were dropped once tracked are needed again
         summaries += [download(**fetch), track(**follow)]

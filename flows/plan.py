@@ -7,17 +7,20 @@ next version; both are pure. Units that an interrupted run committed without rec
 
 from __future__ import annotations
 
-import os
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from flows.selection import SourceList
 from storage.keys import KeyDocument, digest_json
 from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry, reached_videos
 from tasks.batch import Unit
+from tasks.configuration import settings_text
+from tasks.download.config import DownloadConfig
+from tasks.download.hosts import host_of
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
-from tasks.download.sources import Source
 from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
 from tasks.evaluate.key import key_document as benchmark_document
 from tasks.presets import RunConfig
@@ -26,19 +29,12 @@ from tasks.shard.split import split_videos
 from tasks.track.key import key_document as track_document
 from tasks.train.key import key_document as train_document
 
+_BOUNDED = frozenset({"unknown", "time_limit", "extractor_broken"})
 SPLITS: tuple[Split, ...] = ("held_out", "train")
 
 
 class StageFailed(RuntimeError):
     """A stage whose kept share fell below its floor; the message is one line with the reasons."""
-
-
-@dataclass(frozen=True)
-class SourceList:
-    """The sources that a run was given. `origin`: what named them (a list, a folder, a URL); empty: the data set."""
-
-    sources: Sequence[Source]
-    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,44 +75,52 @@ class ShardPlan:
     triplets: Unit | None
 
 
-def plan_download(version: Version, given: SourceList, config: RunConfig) -> StagePlan:
-    """A source is fetched unless the version holds its video, or a failure that is not transient."""
+def plan_download(version: Version, given: SourceList, config: RunConfig, expand: bool = False) -> StagePlan:
+    """A source is fetched unless the version holds its video, or a failure that is not to be tried again.
+
+    `expand`: read the lists among them (playlists, feeds, ...) again.
+    """
     units, cached, failures, returned = [], [], {}, []
-    for source in given.sources:
+    for source in given:
         document = download_document(config.download, source)
         location = str(document.inputs["location"])  # redacted
         entry = version.sources.get(source.id)
         if entry and entry.removed and given.origin:
             returned.append(location)
         failure = entry.failure if entry else None
-        if entry and entry.key == document.key and entry.video and not failure:
+        stands = entry is not None and entry.key == document.key
+        is_read = entry is not None and entry.listing and not expand and location not in returned
+        if entry and stands and not failure and (entry.video or is_read):
             cached.append(location)
-        elif entry and entry.key == document.key and failure and failure.kind != "transient":
+        elif stands and failure and not is_tried_again(failure, config.download):
             failures[location] = failure
         else:
             work = "tasks.download.fetch:download_source"
+            arguments = (source, config.download)
             again = entry is not None and not entry.key
-            units.append(Unit(location, document, work, (source, config.download), again, shared_files=True))
+            host = host_of(source.location)
+            units.append(Unit(location, document, work, arguments, again, shared_files=True, host=host))
     removed = tuple(_no_longer_named(version, given, config))
     return StagePlan("download", tuple(units), tuple(cached), failures, removed, tuple(returned))
 
 
-def known_sources(version: Version) -> SourceList:
-    """The sources that the data set was built from, without those that were removed."""
-    return SourceList(
-        [
-            Source(source, entry.location, "file" if os.path.isabs(entry.location) else "url")
-            for source, entry in version.sources.items()
-            if not entry.removed
-        ]
-    )
+def is_tried_again(failure: Failure, config: DownloadConfig) -> bool:
+    """Whether a source that failed is fetched again: its class says so, or a setting that it rests on has changed.
+
+    What nobody can explain, or never ends, is tried `max_attempts` times.
+    """
+    if failure.settings and failure.settings != settings_text(config, json.loads(failure.settings)):
+        return True
+    if failure.kind == "transient" and (failure.reason not in _BOUNDED or failure.attempts < config.max_attempts):
+        return True
+    return config.retry == "all" or (failure.kind == config.retry and failure.kind != "transient")
 
 
-def plan_track(version: Version, config: RunConfig) -> StagePlan:
-    """Every video of the version's sources, once, whatever the number of its sources."""
+def plan_track(version: Version, config: RunConfig, only: Collection[str] | None = None) -> StagePlan:
+    """Every video of the version's sources, once, whatever the number of its sources; or those in `only`."""
     units, cached, failures, wanting = [], [], {}, []
     lost = {one.video: one.failure for one in version.sources.values() if one.failure}
-    for video in sorted(reached_videos(version)):
+    for video in sorted(reached_videos(version) if only is None else reached_videos(version) & set(only)):
         document = track_document(config.track, video)
         entry = version.videos.get(video)
         if entry is None or not stands(entry, document) or (entry.failure and entry.failure.kind == "transient"):
@@ -261,7 +265,7 @@ def all_failures(version: Version) -> dict[str, Failure]:
 
 def _no_longer_named(version: Version, given: SourceList, config: RunConfig) -> list[str]:
     """Ids of wanted sources that the same list named before and does not name any more."""
-    if not given.origin or config.download.keep_removed:
+    if not given.origin or not given.whole or config.download.keep_removed:
         return []
     named = {source.id for source in given.sources}
     return [

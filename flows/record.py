@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from flows.plan import ShardPlan, SourceList
+from flows.plan import ShardPlan
+from flows.selection import SourceList, listed_by
 from storage.keys import JSON, Recipe
+from storage.metadata import metadata_row
 from storage.versions import Failure, SourceEntry, UnitEntry, Version, VideoEntry
 from tasks.batch import Outcome
 from tasks.download.key import key_document as download_document
+from tasks.download.sources import source_at
 from tasks.presets import RunConfig
+from tasks.records import Listing
 
 
 def record_download(
@@ -25,45 +29,87 @@ def record_download(
     left_out: Collection[str] = (),
     time: str = "",
 ) -> Version:
-    """`outcomes` by key; sources without one keep their entry.
+    """`outcomes` by key; sources without one keep their entry, and a new one's says that it was not tried yet.
 
     `left_out`: ids that the list did not name when the run was planned; who is named by no other list gets a
     tombstone of that `time` (ISO 8601). Ids and not the list: another run may have read a newer one since.
     """
     entries, recipes = dict(version.sources), dict(version.recipes)
+    fetched: dict[str, Mapping[str, JSON]] = {}
+    when, named = time or "removed", {source.id for source in given.sources}
     for source_id in left_out:
-        named = entries[source_id].origins
-        if given.origin in named:
-            others = tuple(origin for origin in named if origin != given.origin)
-            gone = "" if others else time or "removed"
-            entries[source_id] = replace(entries[source_id], origins=others, removed=gone)
-    for source in given.sources:
+        _retire(entries, source_id, given.origin, when)
+    for source in given:
         document = download_document(config.download, source)
         standing = entries.get(source.id)
-        entry = standing
+        entry = standing or SourceEntry(source.location, document.key, document.recipe.digest)
+        if entry.removed and source.id in named:
+            entry = replace(entry, listing="")  # what it named is retired too, until it is read again
         if outcome := outcomes.get(document.key):
-            recipes[document.recipe.digest] = document.recipe.to_json()
-            entry = _source_entry(source.location, document.recipe.digest, outcome, standing)
-        if entry is not None and given.origin:
+            entry = _source_entry(entry, document.recipe.digest, outcome, when)
+            if entry.video and not entry.failure:
+                fetched[source.id] = metadata_row(
+                    outcome.facts,
+                    num_bytes=entry.size,
+                    fetch_seconds=outcome.seconds,
+                    fetched=str(outcome.facts.get("fetched", when)),
+                    given=source.given or entry.given,
+                )
+        if entry.recipe == document.recipe.digest and entry.recipe not in recipes:
+            recipes[entry.recipe] = document.recipe.to_json()
+        if given.origin and source.id in named:
             entry = replace(entry, removed="", origins=tuple(sorted({*entry.origins, given.origin})))
-        if entry is not None:
-            entries[source.id] = entry
-    returned = {str(outcome.facts["video"]) for outcome in outcomes.values() if not outcome.failure}
+        entries[source.id] = replace(entry, given=source.given or entry.given)
+        if outcome and outcome.listing and not outcome.cached:
+            _record_listing(entries, source.id, outcome.listing, config, when)
+    returned = {outcome.facts.get("video") for outcome in outcomes.values() if not outcome.failure}
     videos = {
         video: replace(one, dropped=False) if one.dropped and video in returned else one
         for video, one in version.videos.items()
     }
-    return replace(version, sources=entries, videos=videos, recipes=recipes)
+    return replace(version, sources=entries, videos=videos, recipes=recipes, fetched=fetched)
 
 
-def _source_entry(location: str, recipe: str, outcome: Outcome, standing: SourceEntry | None) -> SourceEntry:
+def _source_entry(before: SourceEntry, recipe: str, outcome: Outcome, time: str) -> SourceEntry:
     """A source after an outcome; a failure keeps what an earlier try gave."""
-    before = standing or SourceEntry(location, outcome.key)
-    failure = _counted(outcome.failure, standing)
+    failure = _counted(outcome.failure, before)
     if failure is not None:
         return replace(before, key=outcome.key, recipe=recipe, failure=failure)
+    if outcome.listing is not None:
+        return replace(before, key=outcome.key, recipe=recipe, failure=None, listing=time)
     video, size = str(outcome.facts["video"]), outcome.counts.get("bytes", 0)
     return replace(before, key=outcome.key, recipe=recipe, video=video, failure=None, size=size)
+
+
+def _record_listing(
+    entries: dict[str, SourceEntry], source_id: str, listing: Listing, config: RunConfig, time: str
+) -> None:
+    """Name what a list names now, and retire what it stopped to name; one that was cut short retires nothing."""
+    origin, named = listed_by(source_id), set()
+    for location, given in listing.entries:
+        source = source_at(location, given)
+        named.add(source.id)
+        document = download_document(config.download, source)
+        entry = entries.get(source.id) or SourceEntry(source.location, document.key, document.recipe.digest)
+        entries[source.id] = replace(
+            entry, given=source.given or entry.given, removed="", origins=tuple(sorted({*entry.origins, origin}))
+        )
+    if listing.complete and not config.download.keep_removed:
+        for other in [one for one, entry in entries.items() if origin in entry.origins and one not in named]:
+            _retire(entries, other, origin, time)
+
+
+def _retire(entries: dict[str, SourceEntry], source_id: str, origin: str, time: str) -> None:
+    """Take an origin from a source; one that has none left gets a tombstone, and what it lists loses it in turn."""
+    entry = entries[source_id]
+    if origin not in entry.origins:
+        return
+    others = tuple(one for one in entry.origins if one != origin)
+    entries[source_id] = replace(entry, origins=others, removed="" if others else time)
+    if entry.listing and not others:
+        mine = listed_by(source_id)
+        for other in [one for one, named in entries.items() if mine in named.origins]:
+            _retire(entries, other, mine, time)
 
 
 def record_track(version: Version, outcomes: Mapping[str, Outcome], recipes: Iterable[Recipe] = ()) -> Version:

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from flows.description import Description
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.results import report_place, scores_of
+from flows.selection import select
 from flows.sources import open_description
 from storage.root import Root
 from storage.versions import Version, counts_of, latest_version
@@ -22,14 +23,16 @@ _SHOWN_FAILURES = 20
 
 
 def run_pipeline(
-    description: Description, console: Console, *, verbose: bool = False, always_flow: bool = False
+    description: Description, console: Console, *, only: str = "", verbose: bool = False, always_flow: bool = False
 ) -> None:
     """Plan the run; start the flow unless the planner finds nothing to do; show the outcome.
 
-    Raises ValueError or RootError (bad input) before anything runs, StageFailed where a stage fell below its floor.
+    `only`: a part of the sources (see `flows.selection.select`). Raises ValueError or RootError (bad input) before
+    anything runs, StageFailed where a stage fell below its floor.
     """
     started = time.monotonic()
     root, version, given = open_description(description)
+    given = select(given, only, description.config.execution.batch_units)
     plans = plan_run(version, given, description.config)
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
@@ -39,7 +42,7 @@ def run_pipeline(
         from flows.forms import flatten
         from flows.pipeline import pipeline
 
-        parameters = {"sources": description.sources, **flatten(description.config)}
+        parameters = {"sources": description.sources, "only": only, **flatten(description.config)}
         _show_summaries(_run_flow(pipeline, description, parameters, verbose), console)
     version = latest_version(root, description.dataset)
     _show_failures(version, console)
@@ -47,7 +50,7 @@ def run_pipeline(
     _show_report(root, version, console, time.monotonic() - started)
 
 
-def run_one(stage: str, description: Description, console: Console, *, verbose: bool = False) -> None:
+def run_one(stage: str, description: Description, console: Console, *, only: str = "", verbose: bool = False) -> None:
     """Run one stage's flow: what is committed upstream and missing here."""
     import importlib
 
@@ -60,6 +63,10 @@ def run_one(stage: str, description: Description, console: Console, *, verbose: 
     parameters = {name: value for name, value in flat.items() if name in flow.parameters.properties}
     if stage == "download":
         parameters["sources"] = description.sources
+    if stage in ("download", "track"):
+        parameters["only"] = only
+    elif only:
+        raise ValueError(f"only: download and track can take a part of the sources; {stage} stands on all of them")
     _show_summaries([_run_flow(flow, description, parameters, verbose)], console)
     version = latest_version(root, description.dataset)
     _show_failures(version, console)
@@ -73,8 +80,10 @@ def show_status(description: Description, console: Console) -> None:
     root, version, given = open_description(description, create=False)
     console.print(f"[bold]{description.dataset}[/] version {version.number} {version.created}, in {root.url}")
     counts = counts_of(version)
+    waiting = f", {counts['pending']} of them not tried yet" if counts["pending"] else ""
+    lists = f", {counts['lists']} lists" if counts["lists"] else ""
     console.print(
-        f"{counts['sources']} sources, {counts['videos']} videos, {counts['tracks']} tracks, "
+        f"{counts['sources']} sources{waiting}{lists}, {counts['videos']} videos, {counts['tracks']} tracks, "
         f"{counts['pairs']} pairs in {counts['shards']} shards"
     )
     _show_cached(plan_run(version, given, description.config), console)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,8 @@ from flows.plan import StageFailed, StagePlan, judge
 from storage.leases import Lease
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version
-from tasks.batch import Outcome
+from tasks.batch import InOrder, Intake, Outcome, Unit
+from tasks.limits import Limits
 from tasks.pool import WorkerPool
 from tasks.presets import RunConfig
 from tasks.records import Paused, Progress
@@ -33,14 +34,16 @@ from tasks.records import Paused, Progress
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
 _ARTIFACT_EVERY_SECONDS = 2.0
+_UNITS_PER_WORKER = 8
+_MAX_FILE_BYTES = 16 << 30  # of the largest file that a worker writes
 
 
 @dataclass
 class Run:
     """One stage flow's run: where, on what, how, and the newest version it stands on.
 
-    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `pending`:
-    units left for a later run, since what `ran_out` says did.
+    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `pending`: the
+    number of units left for a later run, by what ran out.
     """
 
     stage: str
@@ -50,8 +53,7 @@ class Run:
     version: Version
     lease: Lease
     started: float
-    pending: int = 0
-    ran_out: str = ""
+    pending: Counter[str] = field(default_factory=Counter)
 
     def record(self, change: Callable[[Version], Version], note: str = "") -> None:
         """Make the next version. `change` is pure; `note` says what the version brings."""
@@ -82,35 +84,57 @@ def begin(run: Run, plan: StagePlan) -> None:
     run.lease.protect(unit.key for unit in plan.units)
 
 
-def run_batches(run: Run, plan: StagePlan, batch_task: Any, *more: Any) -> dict[str, Outcome]:
+def run_batches(
+    run: Run, plan: StagePlan, batch_task: Any, pool: WorkerPool | None = None, intake: Intake | None = None
+) -> dict[str, Outcome]:
     """Run a plan's units over worker processes, one task run a batch; outcomes by key.
 
-    `more`: further arguments of the task. Once something has run out no further batch is begun; what is left for
-    later has no outcome, and is told.
+    `pool`: of `execution.workers` where it is None. `intake` says what may begin; what it keeps back makes no batch.
+    What is left for later has no outcome, and is counted in `run.pending`.
     """
     begin(run, plan)
     progress, done = stage_progress(plan.stage, plan.total), len(plan.cached) + len(plan.failures or {})
     show_cached(plan)
+    pool = pool or WorkerPool(run.config.execution.workers, unit_limits(run.config))
+    intake = intake or InOrder()
     outcomes: dict[str, Outcome] = {}
-    size = run.config.execution.batch_units
-    batches = [plan.units[start : start + size] for start in range(0, len(plan.units), size)]
-    with WorkerPool(min(run.config.execution.workers, max(1, len(plan.units)))) as pool:
-        for number, units in enumerate(batches, 1):
+    with pool:
+        for label, units in _batches(run, plan, pool, intake):
 
             def report(batch_done: int, _total: int, note: str = "", before: int = done) -> None:
                 progress(before + batch_done, plan.total, note)
 
-            label = f"{run.dataset} {number:04}/{len(batches):04}"
-            arguments = (quote(pool), quote(run.root), quote(units), quote(report), *more)
+            arguments = (quote(pool), quote(run.root), quote(units), quote(report), quote(intake))
             ended = batch_task(label, *arguments, return_state=True).result()
             outcomes |= {outcome.key: outcome for outcome in ended if not outcome.pending}
-            run.ran_out = next((outcome.pending for outcome in ended if outcome.pending), "")
-            if run.ran_out:
-                break
-            done += len(units)
-    run.pending += sum(unit.key not in outcomes for unit in plan.units)
-    progress(plan.total - run.pending, plan.total)
+            run.pending.update(outcome.pending for outcome in ended if outcome.pending)
+            done += sum(not outcome.pending for outcome in ended)
+    progress(done, plan.total)
     return outcomes
+
+
+def unit_limits(config: RunConfig) -> Limits:
+    """What one worker process of a stage may use."""
+    execution = config.execution
+    return Limits(execution.unit_memory_bytes, execution.unit_cpu_seconds, 0.0, _MAX_FILE_BYTES)
+
+
+def _batches(run: Run, plan: StagePlan, pool: WorkerPool, intake: Intake) -> Iterator[tuple[str, list[Unit]]]:
+    """(label, units) of each batch, as long as the intake lets units through; the others are counted as pending.
+
+    A batch ends with its slowest unit, so that one holds several units for each worker.
+    """
+    size = max(run.config.execution.batch_units, _UNITS_PER_WORKER * pool.workers)
+    number, total, units = 0, -(-len(plan.units) // size), list[Unit]()
+    for unit in (*plan.units, None):
+        if unit is not None and (why := intake.left(unit)):
+            run.pending[why] += 1
+        elif unit is not None:
+            units.append(unit)
+        if units and (unit is None or len(units) == size):
+            number += 1
+            yield f"{run.dataset} {number:04}/{total:04}", units
+            units = []
 
 
 def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]:
@@ -154,7 +178,7 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[s
     counts = dict(sum((Counter(outcome.counts) for outcome in made), Counter[str]()))
     numbers = {"committed": len(made), "cached": len(plan.cached) + len(found), "failed": len(failures)}
     rows = [{"outcome": name, "reason": "", "units": numbers[name]} for name in ("committed", "cached")]
-    rows += [{"outcome": "left for later", "reason": run.ran_out, "units": run.pending}] if run.pending else []
+    rows += [{"outcome": "left for later", "reason": why, "units": number} for why, number in run.pending.items()]
     reasons = Counter((failure.kind, failure.reason) for failure in failures.values())
     rows += [{"outcome": kind, "reason": reason, "units": number} for (kind, reason), number in sorted(reasons.items())]
     create_table_artifact(
@@ -172,14 +196,14 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[s
     _log.info("%s: %d committed, %d cached, %d failed", run.stage, *numbers.values())
     note = plan.note
     if run.pending:
-        note = f"{run.pending} left for later: {run.ran_out}"
+        note = "; ".join(f"{number} left for later: {why}" for why, number in run.pending.most_common())
         _log.warning("%s: %s", run.stage, note)
         if run.stage != "download":  # intake may stop; what follows on it may not
             raise StageFailed(f"{run.stage}: {note}")
     judge(run.stage, numbers["committed"] + numbers["cached"], failures.values(), run.config)
     seconds = round(time.monotonic() - run.started, 1)
     head = {"stage": run.stage, "dataset": run.dataset, "version": run.version.number}
-    return {**head, **numbers, "seconds": seconds, "counts": counts, "note": note, "pending": run.pending}
+    return {**head, **numbers, "seconds": seconds, "counts": counts, "note": note, "pending": run.pending.total()}
 
 
 def told(outcomes: Mapping[str, Outcome]) -> str:

@@ -7,20 +7,21 @@ from typing import Any
 from prefect import flow
 
 from flows.forms import form
-from flows.parameters import Dataset, RootUrl
+from flows.parameters import Dataset, Only, RootUrl
 from flows.plan import plan_track
 from flows.record import record_track, want_again
 from flows.retention import drop_videos
+from flows.selection import videos_of
 from flows.stage import finish, open_run, run_batches, told
 from tasks.track.task import track_batch
 
 
 @flow(name="track", flow_run_name="track {dataset}", persist_result=False)
 @form("track", "execution")
-def track(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
+def track(root: RootUrl, dataset: Dataset = "default", only: Only = "", **fields: Any) -> dict[str, Any]:
     """Follow moving patches through every downloaded video that has no tracks yet."""
     with open_run("track", root, dataset, fields) as run:
-        plan = plan_track(run.version, run.config)
+        plan = plan_track(run.version, run.config, videos_of(run.version, only, run.config.execution.batch_units))
         outcomes = run_batches(run, plan, track_batch)
         recipes = [unit.document.recipe for unit in plan.units[:1]]
         run.record(lambda version: record_track(version, outcomes, recipes), told(outcomes))

@@ -18,13 +18,14 @@ BrokenKind = Literal[
     "lost_unit",  # a newest version names it, and it has no manifest
     "damaged_video",  # named by no manifest, and its bytes are not those of its name
     "damaged_checkpoint",
+    "damaged_metadata",  # a newest version's table of what its videos are, or there is none
 ]
 NoteKind = Literal[
     "newer_manifest",  # of a newer Tritrack: left alone
     "orphan",  # a file that nothing names
     "unfinished",  # the checkpoint of an attempt that ended: a run of the unit goes on from it
     "purged",  # gone because its video was purged
-    "history",  # named by older versions alone, and gone: those versions cannot be read whole any more
+    "history",  # named by older versions alone, and gone or damaged: those cannot be read whole any more
     "foreign",  # not written by Tritrack
 ]
 FindingKind = BrokenKind | FaultKind | NoteKind
@@ -32,7 +33,7 @@ FindingKind = BrokenKind | FaultKind | NoteKind
 REPAIRABLE: frozenset[FindingKind] = frozenset(
     {
         "flipped", "truncated", "grown", "missing", "damaged_manifest", "dangling_alias", "lost_unit", "damaged_video",
-        "damaged_checkpoint",
+        "damaged_checkpoint", "damaged_metadata",
     }
 )  # fmt: skip
 UNREPAIRABLE: frozenset[FindingKind] = frozenset(

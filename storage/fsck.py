@@ -37,6 +37,7 @@ def check(root: Root, *, quick: bool = False, progress: Progress = no_progress) 
         _check_stage(job, read_stage(root, stage, progress), videos)
     _check_units(job)
     _check_videos(job, videos)
+    _check_metadata(job)
     _check_datasets(job)
     findings = sorted(_confirmed(job), key=lambda finding: (not finding.is_broken, finding.path, finding.kind))
     return Report(
@@ -172,6 +173,19 @@ def _check_videos(job: _Check, videos: Mapping[str, Entry]) -> None:
             job.tell_of("damaged_video", entry, "its bytes do not match its name")
         elif place.key not in job.history.videos and not job.live.has_run:
             job.tell_of("orphan", entry, "no manifest and no version names this video")
+
+
+def _check_metadata(job: _Check) -> None:
+    """Tables of what the videos are: that of a newest version can be made again, older ones stand alone."""
+    for path, file in job.history.metadata.items():
+        job.files_checked += 1
+        job.bytes_checked += file.size
+        if (fault := examine_file(job.root, file, quick=job.quick)) is None:
+            continue
+        if dataset := job.history.current_metadata.get(path):
+            job.found.append(Finding("damaged_metadata", path, fault[1], datasets=(dataset,)))
+        else:
+            job.tell("history", path, f"older versions of a data set name this table: {fault[1]}")
 
 
 def _check_datasets(job: _Check) -> None:

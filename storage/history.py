@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from storage.contents import examine_file
+from storage.manifests import StoredFile
 from storage.root import Root, RootError, StoreUnavailable
 from storage.sealing import schema_number
 from storage.versions import (
     SCHEMA,
+    TableName,
     Version,
     dataset_names,
     keys_of,
@@ -48,8 +50,9 @@ class History:
     with the data sets' names. `videos`: every video (SHA-256) that any version knows. `dropped`: videos whose
     bytes were dropped once tracked, as the newest version of every data set that reaches them says; `needed`: those
     of which one says otherwise. `purged`: units made from videos that were
-    purged. `tables`: paths of the tables that heads name. `faults`: what could not be read, so that all else
-    is less than the whole. `outdated`: heads of the versions that were left out as too old.
+    purged. `tables`: paths of the tables that heads name; `metadata`: those of them that are not read with a version,
+    by path, and `current_metadata`: the data set whose newest version names one. `faults`: what could not be read,
+    so that all else is less than the whole. `outdated`: heads of the versions that were left out as too old.
     """
 
     named: set[UnitName] = field(default_factory=set)
@@ -60,6 +63,8 @@ class History:
     purged: set[UnitName] = field(default_factory=set)
     purged_videos: frozenset[str] = frozenset()
     tables: set[str] = field(default_factory=set)
+    metadata: dict[str, StoredFile] = field(default_factory=dict)
+    current_metadata: dict[str, str] = field(default_factory=dict)
     faults: list[HistoryFault] = field(default_factory=list)
     versions: int = 0
     outdated: set[str] = field(default_factory=set)
@@ -97,6 +102,9 @@ def _read_dataset(root: Root, dataset: str, history: History, newest_only: int |
         newest = version
     history.dropped.update(video for video, is_dropped in dropped.items() if is_dropped)
     history.needed.update(video for video in (reached_videos(newest) if newest else ()) if not dropped.get(video))
+    unread = [number for fault in history.faults if fault.dataset == dataset for number in fault.numbers]
+    if newest and newest.number > max(unread, default=0) and (table := newest.tables.get("metadata")):
+        history.current_metadata[table.path] = dataset
     for unit in unit_keys(newest) if newest else ():
         history.current.setdefault(unit, set()).add(dataset)
 
@@ -113,8 +121,11 @@ def _readable_versions(root: Root, dataset: str, history: History, newest_only: 
         try:
             head = read_head(root, dataset, number)
             history.tables.update(file.path for file in head.tables.values())
-            if before is not None and head.tables == before.tables:
+            if table := head.tables.get("metadata"):
+                history.metadata[table.path] = table
+            if before is not None and _read_tables(head.tables) == _read_tables(before.tables):
                 before = replace(before, number=number, units=head.units, recipes=head.recipes, created=head.created)
+                before = replace(before, tables=head.tables)
             else:
                 before = read_version(root, dataset, number)
         except FileNotFoundError:
@@ -141,13 +152,19 @@ def _explain(root: Root, dataset: str, number: int, words: str) -> Iterator[Hist
         kind: FaultKind = "newer_head" if schema_number(root.read_bytes(path)) > SCHEMA else "damaged_head"
         yield HistoryFault(kind, path, dataset, (number,), words)
         return
-    broken = [(file.path, fault) for file in head.tables.values() if (fault := examine_file(root, file, quick=False))]
+    files = _read_tables(head.tables).values()
+    broken = [(file.path, fault) for file in files if (fault := examine_file(root, file, quick=False))]
     for table, (what, words) in broken:
         kind = "missing_table" if what == "missing" else "damaged_table"
         words += f"; restore it, or delete every version that names it to go on from the one before: {path}"
         yield HistoryFault(kind, table, dataset, (number,), words)
     if not broken:
         yield HistoryFault("damaged_head", path, dataset, (number,), words)
+
+
+def _read_tables(tables: Mapping[TableName, StoredFile]) -> dict[TableName, StoredFile]:
+    """The tables that a version is read from."""
+    return {name: file for name, file in tables.items() if name != "metadata"}
 
 
 def _add(faults: list[HistoryFault], fault: HistoryFault) -> None:

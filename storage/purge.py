@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from storage.contents import read_stage
+from storage.contents import examine_file, read_stage
 from storage.history import UnitName, read_history
 from storage.layout import purged_path
 from storage.leases import live_leases
@@ -61,15 +61,19 @@ def purge(root: Root, video: str) -> Purge:
     """Remove a video (SHA-256): its bytes, its download and track units, and what reduces over it.
 
     First comes a record that it was purged and what goes with it, so that no source brings it back; then a new
-    version of every data set that holds it, without it and without what was made from it; then the files go,
+    version of every data set that holds it, without it, its metadata and what was made from it; then the files go,
     manifests first. An interrupted purge is finished by the next one. A purge is for good. Raises RootError while
     a run is live, or where a version cannot be read, and changes nothing then.
     """
     with collecting(root, "purge"):  # a run that begins from now on waits for the end
         if runs := live_leases(root, "run"):
             raise RootError(f"purge: a run is live ({runs[0].holder}); wait until it ends, or end it")
-        if gaps := read_history(root).gaps:
+        history = read_history(root)
+        if gaps := history.gaps:
             raise RootError(f"purge: {gaps[0].path} cannot be read, so not all can be found; run fsck first")
+        for path in history.current_metadata:
+            if examine_file(root, history.metadata[path], quick=False):
+                raise RootError(f"purge: {path} cannot be read, and may name the video; run fsck --repair first")
         return _purge(root, video)
 
 

@@ -1,14 +1,16 @@
 """`fsck --repair`: drop what is broken, so that the next run makes just that again.
 
-In this order, so that whatever moment it is killed in, a second check finds the rest: the manifest of a broken
-unit, then the broken file, then the unit's name in the newest version of each data set. Holds a "gc" lease, so
-that runs that begin wait, and leaves alone what a live run has planned.
+A table of metadata alone is made again here, since the manifests say it all. Then, in this order, so that whatever
+moment it is killed in, a second check finds the rest: the manifest of a broken unit, then the broken file, then the
+unit's name in the newest version of each data set. Holds a "gc" lease, so that runs that begin wait, and leaves alone
+what a live run has planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from storage.contents import Progress, examine_file, examine_manifest, no_progress
@@ -16,20 +18,23 @@ from storage.findings import REPAIRABLE, UNREPAIRABLE, Finding, Report
 from storage.history import UnitName
 from storage.layout import named_digest, place_of
 from storage.manifests import Manifest, manifest_path
+from storage.metadata import Row, rows_from_manifests
 from storage.protection import LiveWork, collecting, live_work
 from storage.root import Root, RootError, StoreUnavailable
 from storage.versions import (
     Version,
     dataset_names,
     latest_version,
+    read_head,
     unit_keys,
     unit_stage,
     update_version,
+    version_numbers,
     version_path,
 )
 
 ActionKind = Literal[
-    "removed_manifest", "removed_file", "new_version",
+    "made_again", "removed_manifest", "removed_file", "new_version",
     "left",  # in use, or sound again since the check
     "advice",  # what to do by hand
 ]  # fmt: skip
@@ -65,7 +70,8 @@ def repair(root: Root, report: Report, *, progress: Progress = no_progress) -> l
             else:
                 doomed.append(finding)
             progress(done, len(faults), "looking again")
-        actions = [*left, *_drop_manifests(root, doomed), *_drop_files(root, doomed)]
+        actions = [*left, *_make_metadata_again(root, doomed)]
+        actions += [*_drop_manifests(root, doomed), *_drop_files(root, doomed)]
         broken = {unit for finding in doomed if finding.kind != "damaged_checkpoint" for unit in finding.units}
         actions += _name_no_more(root, broken)
     return actions + [_advice(finding) for finding in report.findings if finding.kind in UNREPAIRABLE]
@@ -130,6 +136,8 @@ def _is_still_broken(root: Root, finding: Finding) -> bool:
                 return False
         case "lost_unit":
             return not root.exists(finding.path)
+        case "damaged_metadata":
+            return any(_names_broken_table(root, name, finding.path) for name in finding.datasets)
         case "damaged_manifest" | "dangling_alias":
             return any(_is_unsound(root, unit) for unit in finding.units)
         case _:
@@ -154,10 +162,36 @@ def _names_broken_file(root: Root, unit: UnitName, path: str) -> bool:
     return any(examine_file(root, file, quick=False) for file in files)
 
 
+def _names_broken_table(root: Root, dataset: str, path: str) -> bool:
+    named = read_head(root, dataset, version_numbers(root, dataset)[-1]).tables.get("metadata")
+    return named is not None and named.path == path and examine_file(root, named, quick=False) is not None
+
+
+def _make_metadata_again(root: Root, doomed: Iterable[Finding]) -> Iterator[Action]:
+    """From the manifests of the download units. The rows of sources whose units are not named any more are lost."""
+    for finding in doomed:
+        for name in finding.datasets if finding.kind == "damaged_metadata" else ():
+            before = latest_version(root, name)
+            rows = rows_from_manifests(root, before)
+            note = f"fsck: metadata of {len(rows)} sources made again"
+            following = update_version(root, name, partial(_with_metadata, path=finding.path, rows=rows), note)
+            yield Action("made_again", finding.path, f"{len(rows)} rows from the manifests of the download units")
+            if following.number != before.number:
+                yield Action("new_version", version_path(name, following.number), note)
+
+
+def _with_metadata(version: Version, path: str, rows: Mapping[str, Row]) -> Version:
+    """The version with these rows in the place of the table at a path; as it is where it names that no more."""
+    table = version.tables.get("metadata")
+    if table is None or table.path != path:
+        return version
+    return replace(version, tables={n: file for n, file in version.tables.items() if n != "metadata"}, fetched=rows)
+
+
 def _drop_manifests(root: Root, doomed: Iterable[Finding]) -> Iterator[Action]:
     dropped: set[UnitName] = set()
     for finding in doomed:
-        if finding.kind in ("lost_unit", "damaged_checkpoint"):
+        if finding.kind in ("lost_unit", "damaged_checkpoint", "damaged_metadata"):
             continue  # there is none
         for unit in finding.units:
             if unit not in dropped:

@@ -1,4 +1,4 @@
-"""The tables of a data set version: sources, videos and shards as Parquet, under their own digest."""
+"""The tables that a data set version is read from: sources, videos and shards as Parquet, under their own digest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.manifests import StoredFile, read_file
@@ -24,6 +25,7 @@ _FAILURE = pa.struct(
         ("words", pa.string()),
         ("attempts", pa.int32()),
         ("time", pa.string()),
+        ("settings", pa.string()),
     ]
 )
 _SCHEMAS: dict[TableName, pa.Schema] = {
@@ -38,6 +40,8 @@ _SCHEMAS: dict[TableName, pa.Schema] = {
             ("origins", pa.list_(pa.string())),
             ("removed", pa.string()),
             ("size", pa.int64()),
+            ("given", pa.string()),
+            ("listing", pa.string()),
         ]
     ),
     "videos": pa.schema(
@@ -65,14 +69,15 @@ _SCHEMAS: dict[TableName, pa.Schema] = {
         ]
     ),
 }
-_REPEATING = ["recipe", "origins", "removed", "split", "accepted"]  # long hashes gain nothing from a dictionary
+_REPEATING = ["recipe", "origins", "removed", "listing", "split", "accepted"]  # a dictionary of hashes gains nothing
+_UNIQUE = frozenset({"id", "location", "given", "signature"})  # values that stand in one row alone
 
 Tables = tuple[dict[str, SourceEntry], dict[str, VideoEntry], tuple[ShardEntry, ...]]
 
 
 def write_tables(root: Root, current: Version, changed: Version) -> dict[TableName, StoredFile]:
     """Store the tables that differ from the standing version's; returns where all three lie."""
-    stored = dict(current.tables)
+    stored: dict[TableName, StoredFile] = {n: file for n, file in current.tables.items() if n != "metadata"}
     if "sources" not in stored or changed.sources != current.sources:
         stored["sources"] = _write(root, changed.name, "sources", _keyed(changed.sources, "sources"))
     if "videos" not in stored or changed.videos != current.videos:
@@ -108,16 +113,24 @@ def _keyed(entries: Mapping[str, Any], table: TableName) -> dict[str, Sequence[A
     return columns
 
 
-def _write(root: Root, dataset: str, name: TableName, columns: Mapping[str, Sequence[Any]]) -> StoredFile:
+def store_table(root: Root, dataset: str, name: TableName, table: pa.Table, repeating: Sequence[str]) -> StoredFile:
+    """Store a table of a data set under its own digest; equal rows give equal bytes.
+
+    `repeating`: columns whose values repeat enough for a dictionary.
+    """
     sink = io.BytesIO()
-    schema = _SCHEMAS[name]
-    repeating = [column for column in _REPEATING if column in schema.names]
-    pq.write_table(pa.Table.from_pydict(columns, schema), sink, compression="zstd", use_dictionary=repeating)
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", use_dictionary=list(repeating))
     data = sink.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     stored = StoredFile(f"datasets/{dataset}/tables/{name}-{sha256[:16]}.parquet", len(data), sha256)
     root.write_bytes(stored.path, data)
     return stored
+
+
+def _write(root: Root, dataset: str, name: TableName, columns: Mapping[str, Sequence[Any]]) -> StoredFile:
+    schema = _SCHEMAS[name]
+    repeating = [column for column in _REPEATING if column in schema.names]
+    return store_table(root, dataset, name, pa.Table.from_pydict(columns, schema), repeating)
 
 
 def _read(root: Root, file: StoredFile, known: dict[str, str]) -> dict[str, Iterable[Any]]:
@@ -127,22 +140,26 @@ def _read(root: Root, file: StoredFile, known: dict[str, str]) -> dict[str, Iter
     try:
         table = pq.ParquetFile(io.BytesIO(read_file(root, file)), pre_buffer=False)
         names = table.schema_arrow.names
-        return {name: _values(table.read([name], use_threads=False).column(name), known) for name in names}
+        columns = ((name, table.read([name], use_threads=False).column(name)) for name in names)
+        return {name: _values(column, None if name in _UNIQUE else known) for name, column in columns}
     finally:
         pa.set_memory_pool(before)
 
 
-def _values(column: Any, known: dict[str, str]) -> Iterable[Any]:
+def _values(column: Any, known: dict[str, str] | None) -> Iterable[Any]:
+    """A column as Python values: a value that many rows share is one object, and so is one that is in `known`."""
     if column.null_count == len(column) > 0:
         return repeat(None, len(column))
-    values: list[Any] = column.to_pylist()
+    if column.type == pa.string() and len(column) and pc.all(pc.equal(column, column[0]), skip_nulls=False).as_py():
+        return repeat(column[0].as_py(), len(column))
+    if pa.types.is_list(column.type):
+        rows = column.combine_chunks()
+        values = iter(_values(rows.flatten(), known))
+        return [tuple(islice(values, length)) for length in rows.value_lengths().to_pylist()]
+    cells: list[Any] = column.to_pylist()
     if pa.types.is_struct(column.type):
-        return [record and Failure(**record) for record in values]
-    if column.type == pa.list_(pa.string()):
-        return [tuple(known.setdefault(value, value) for value in row) for row in values]
-    if column.type == pa.string():
-        return [known.setdefault(value, value) for value in values]
-    return values
+        return [record and Failure(**record) for record in cells]
+    return list(map(known.setdefault, cells, cells)) if known is not None and column.type == pa.string() else cells
 
 
 def _entries(kind: type[Any], columns: Mapping[str, Iterable[Any]]) -> Iterable[Any]:

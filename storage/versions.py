@@ -2,7 +2,8 @@
 
 `datasets/<name>/<n>.json` holds counts, recipes and the units that reduce over the data set; its sources, videos and
 shards lie in Parquet tables under their own digest, which versions share where nothing changed. So a version of a
-hundred thousand sources is read in a handful of requests.
+hundred thousand sources is read in a handful of requests. A fourth table, of what the videos are, is read by those
+who ask for it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from storage.manifests import StoredFile
 from storage.root import Root, RootError, StoreUnavailable
 from storage.sealing import read_schema, seal, unseal
 
-SCHEMA = 2
+SCHEMA = 3
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 FailureClass = Literal["permanent", "transient", "poison"]
 Split = Literal["train", "held_out"]
-TableName = Literal["sources", "videos", "shards"]
+TableName = Literal["sources", "videos", "shards", "metadata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Failure:
     """An item that ended early, as data.
 
     `kind`: permanent (gone for good), transient (tried again by the next run) or poison (bytes that no
-    tool reads). `reason` is a counted slug, `words` what the tool itself said, whole.
+    tool reads). `reason` is a counted slug, `words` what the tool itself said, whole. `settings`: the fields of the
+    configuration that the verdict rests on and their values, a JSON object, or empty.
     """
 
     stage: str
@@ -40,6 +42,7 @@ class Failure:
     words: str
     attempts: int = 1
     time: str = ""
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class SourceEntry:
 
     A failure keeps the video that an earlier try gave. `recipe`: digest of the recipe behind `key`; an empty `key`
     is to be made again. `origins`: the lists, folders or URLs that name it. `removed`: when the last of them stopped
-    to (ISO 8601), a tombstone; empty while it is wanted. `size`: bytes of the video.
+    to (ISO 8601), a tombstone; empty while it is wanted. `size`: bytes of the video. `given`: what its list says of it
+    beside its location, a JSON object, or empty. `listing`: when it was last expanded (ISO 8601), where the source is
+    a list itself, such as a playlist. One without video, failure and listing is known and not tried yet.
     """
 
     location: str
@@ -59,6 +64,8 @@ class SourceEntry:
     origins: tuple[str, ...] = ()
     removed: str = ""
     size: int = 0
+    given: str = ""
+    listing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,9 @@ class Version:
     """The state of a data set: outcomes by source id and video, shards, and the units that reduce over it.
 
     `units` maps "triplets", "train" and "evaluate/<benchmark>" to their units; `recipes` the digests that entries
-    name to recipes as JSON. `tables` says where its tables lie.
+    name to recipes as JSON. `tables` says where its tables lie. `fetched`: rows of the metadata table by source id, as
+    `storage.metadata.metadata_row` makes them, that a change adds or puts in the place of others; empty in a version
+    that was read.
     """
 
     name: str
@@ -118,11 +127,12 @@ class Version:
     recipes: Mapping[str, JSON] = field(default_factory=dict)
     created: str = ""
     tables: Mapping[TableName, StoredFile] = field(default_factory=dict, compare=False, repr=False)
+    fetched: Mapping[str, Mapping[str, JSON]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Head:
-    """The small part of a version. `counts`: sources, removed, failed, videos, bytes, tracks, shards, pairs."""
+    """The small part of a version. `counts`: those of `counts_of`."""
 
     name: str
     number: int
@@ -146,21 +156,25 @@ def update_version(root: Root, name: str, change: Callable[[Version], Version], 
 
     `change` must be a pure function of the version it is given: a writer that loses the race for a number
     applies it again to the winner's version, so that concurrent runs lose nothing. Returns the standing
-    version where the change changes nothing.
+    version where the change changes nothing, the rows that it fetched included.
     """
+    from storage.metadata_table import write_metadata
     from storage.version_tables import write_tables
 
     while True:
         current = latest_version(root, name)
         changed = replace(change(current), name=name, number=current.number, created=current.created)
         changed = replace(changed, recipes=_used_recipes(changed))
-        if changed == current:
+        metadata = write_metadata(root, current, changed)
+        if changed == current and metadata == current.tables.get("metadata"):
             return current
+        tables = write_tables(root, current, changed)
         following = replace(
             changed,
             number=current.number + 1,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            tables=write_tables(root, current, changed),
+            tables={**tables, "metadata": metadata} if metadata else tables,
+            fetched={},
         )
         if root.create_bytes(version_path(name, following.number), _head_bytes(following, note)):
             return following
@@ -237,13 +251,20 @@ def unit_stage(name: str) -> str:
 
 
 def counts_of(version: Version) -> dict[str, int]:
-    """What the head of a version counts."""
+    """What the head of a version counts.
+
+    Of what is wanted: `sources`, without the `lists` (playlists, channels, searches) that named some of them;
+    `pending` of the sources were not tried yet; `failed` are sources, lists and videos. `removed`: tombstones.
+    """
     wanted = [source for source in version.sources.values() if not source.removed]
+    lists = sum(bool(source.listing) for source in wanted)
     reached = reached_videos(version)
     tracked = [entry for video, entry in version.videos.items() if video in reached]
     kept = [entry for entry in tracked if not entry.failure]
     return {
-        "sources": len(wanted),
+        "sources": len(wanted) - lists,
+        "lists": lists,
+        "pending": sum(map(is_pending, wanted)),
         "removed": len(version.sources) - len(wanted),
         "failed": sum(source.failure is not None for source in wanted) + len(tracked) - len(kept),
         "videos": len(kept),
@@ -252,6 +273,11 @@ def counts_of(version: Version) -> dict[str, int]:
         "shards": len(version.shards),
         "pairs": sum(shard.pairs for shard in version.shards),
     }
+
+
+def is_pending(source: SourceEntry) -> bool:
+    """Whether a source is known and was not tried yet."""
+    return not (source.video or source.failure or source.listing)
 
 
 def reached_videos(version: Version) -> set[str]:

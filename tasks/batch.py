@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from storage.keys import JSON, KeyDocument
 from storage.manifests import Manifest, read_manifest
 from storage.root import Root
 from storage.versions import Failure
-from tasks.pool import Call, WorkerPool, resolve
-from tasks.records import Dropped, Paused, Progress, no_progress
+from tasks.configuration import StageConfig, settings_text
+from tasks.pool import Call, Reply, WorkerPool, resolve
+from tasks.records import Dropped, Listing, Paused, Progress, no_progress
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _log = logging.getLogger(__name__)
@@ -24,7 +26,8 @@ class Unit:
     """One unit to run: `work` ("package.module:function") is called with (root, *arguments, document, **options).
 
     `again`: run it although storage may hold it, since what it names is gone. `shared_files`: its files lie outside
-    its folder, where others may have dropped them; it counts as committed only while they are there.
+    its folder, where others may have dropped them; it counts as committed only while they are there. `host`: whom it
+    asks, empty where it asks nobody.
     """
 
     item: str
@@ -34,6 +37,7 @@ class Unit:
     again: bool = False
     shared_files: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    host: str = ""
 
     @property
     def key(self) -> str:
@@ -45,7 +49,7 @@ class Outcome:
     """How a unit ended: committed now, found committed (`cached`), or failed.
 
     `accepted`: the key of another unit whose output a user accepted for this one. `pending`: what ran out before
-    the unit was done; it is left for a later run.
+    the unit was done; it is left for a later run. `listing`: what it named, where it turned out to be a list.
     """
 
     item: str
@@ -57,10 +61,55 @@ class Outcome:
     failure: Failure | None = None
     accepted: str = ""
     pending: str = ""
+    listing: Listing | None = None
+
+
+class Intake(Protocol):
+    """Decides which unit of a batch begins when, and what the outcome of one means for the others."""
+
+    stopped: str
+    """What ran out for all units that are still to come, or nothing."""
+
+    def offer(self, units: Sequence[Unit]) -> None:
+        """Begin on a batch."""
+
+    def take(self) -> int | float | None:
+        """The index of a unit to begin now; or for how many seconds none may begin; or None: no more will."""
+
+    def judge(self, index: int, outcome: Outcome, dropped: Dropped | None) -> Outcome | None:
+        """The outcome as it counts; None where the unit is to be taken again."""
+
+    def left(self, unit: Unit) -> str:
+        """Why a unit is left for later, where it never began."""
 
 
 Budget = Callable[[Outcome | None], str]
 """Asked before the first unit (None) and told every outcome; gives what ran out, or nothing while there is room."""
+
+
+def no_budget(outcome: Outcome | None) -> str:
+    return ""
+
+
+class InOrder:
+    """The plain intake: one unit after the other, until something runs out (a disk)."""
+
+    def __init__(self) -> None:
+        self.stopped = ""
+        self._waiting: deque[int] = deque()
+
+    def offer(self, units: Sequence[Unit]) -> None:
+        self._waiting = deque(range(len(units)))
+
+    def take(self) -> int | None:
+        return self._waiting.popleft() if self._waiting and not self.stopped else None
+
+    def judge(self, index: int, outcome: Outcome, dropped: Dropped | None) -> Outcome:
+        self.stopped = self.stopped or outcome.pending
+        return outcome
+
+    def left(self, unit: Unit) -> str:
+        return self.stopped
 
 
 def run_batch(
@@ -68,31 +117,29 @@ def run_batch(
     root: Root,
     units: Sequence[Unit],
     progress: Progress = no_progress,
-    budget: Budget = lambda outcome: "",
+    intake: Intake | None = None,
 ) -> list[Outcome]:
     """Run the units that storage does not hold; outcomes in the order of the units. A Dropped is an outcome.
 
-    Once something runs out (a disk, or the budget) no further unit is begun: those come back pending.
+    `intake` may keep units back (in order where it is None); those come back pending.
     """
+    intake = intake or InOrder()
     outcomes: dict[int, Outcome] = {}
-    ran_out: list[str] = []
     calls = [Call("tasks.batch:run_unit", (root, unit)) for unit in units]
-    if told := budget(None):
-        ran_out.append(told)
-    for index, reply in pool.run(calls, lambda: bool(ran_out)):
-        unit = units[index]
-        if reply.paused:
-            outcomes[index] = Outcome(unit.item, unit.key, pending=reply.paused)
-            ran_out.append(reply.paused)
-        elif reply.dropped is None:
-            outcomes[index] = reply.value
-            if told := budget(reply.value):
-                ran_out.append(told)
-        else:
-            _log.warning("%s %s: dropped as %s, %s", unit.document.stage, unit.item, reply.dropped.kind, reply.dropped)
-            outcomes[index] = failed(unit, reply.dropped)
-        progress(len(outcomes), len(units), unit.item)
-    return [outcomes.get(index) or Outcome(unit.item, unit.key, pending=ran_out[0]) for index, unit in enumerate(units)]
+    intake.offer(units)
+    for index, reply in pool.run(calls, intake.take):
+        outcome = intake.judge(index, _outcome_of(units[index], reply), reply.dropped)
+        if outcome is None:
+            continue
+        if outcome.failure:
+            stage, failure = units[index].document.stage, outcome.failure
+            _log.warning("%s %s: dropped as %s, %s", stage, outcome.item, failure.kind, reply.dropped)
+        outcomes[index] = outcome
+        progress(len(outcomes), len(units), outcome.item)
+    return [
+        outcomes.get(index) or Outcome(unit.item, unit.key, pending=intake.left(unit))
+        for index, unit in enumerate(units)
+    ]
 
 
 def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
@@ -110,15 +157,29 @@ def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
             raise
         where = error.filename or root.url
         raise Paused(f"no space left ({where}); free some and run again, all that is committed is kept") from error
+    if isinstance(done, Listing):
+        return Outcome(unit.item, unit.key, listing=done)
     return _outcome(unit, done, cached=False)
+
+
+def failed(unit: Unit, dropped: Dropped) -> Outcome:
+    """The outcome of a unit that was dropped, with the settings that the verdict rests on."""
+    config = next((one for one in unit.arguments if isinstance(one, StageConfig)), None)
+    settings = settings_text(config, dropped.settings) if config else ""
+    return Outcome(unit.item, unit.key, failure=replace(dropped.as_failure(unit.document.stage), settings=settings))
+
+
+def _outcome_of(unit: Unit, reply: Reply) -> Outcome:
+    if reply.paused:
+        return Outcome(unit.item, unit.key, pending=reply.paused)
+    if reply.dropped is not None:
+        return failed(unit, reply.dropped)
+    outcome: Outcome = reply.value
+    return outcome
 
 
 def _has_its_files(root: Root, unit: Unit, manifest: Manifest) -> bool:
     return not unit.shared_files or all(root.exists(file.path) for file in manifest.files.values())
-
-
-def failed(unit: Unit, dropped: Dropped) -> Outcome:
-    return Outcome(unit.item, unit.key, failure=dropped.as_failure(unit.document.stage))
 
 
 def _outcome(unit: Unit, manifest: Manifest, cached: bool) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,3 +27,9 @@ def key_parameters(config: StageConfig) -> dict[str, JSON]:
     fields = type(config).model_fields
     kept = {name for name, field in fields.items() if (field.json_schema_extra or {}) != {"in_key": False}}
     return config.model_dump(mode="json", include=kept)
+
+
+def settings_text(config: StageConfig, names: Iterable[str]) -> str:
+    """The named fields and their values as a JSON object, as a failure keeps them; empty where there are none."""
+    values = config.model_dump(mode="json", include=set(names))
+    return json.dumps(values, sort_keys=True) if values else ""

@@ -1,22 +1,34 @@
-"""Worker processes that run units, survive a crash of one, and die with their parent."""
+"""Worker processes that run units, keep within limits, survive a crash of one, and die with their parent."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import multiprocessing
 import os
+import sys
+import tempfile
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.limits import NO_LIMITS, Limits, OutOfTime, deadline, lift_memory, limit_call, limit_process
 from tasks.records import Dropped, Paused
 
 _FORWARDED_LOGGERS = ("tasks", "storage")
+_LONGEST_WAIT_SECONDS = 3600.0
+_LONGEST_FOLDER = 73  # bytes: the fork server adds the name of a socket, of 34, and unix(7) allows 107
+_GRACE_SECONDS = 10.0  # for a call to end by its own alarm before its worker is killed
+
+Take = Callable[[], int | float | None]
+"""Which call may begin now: its index; or for how many seconds none may (a float); or None: no more will begin."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +46,40 @@ class Call:
 class Reply:
     """What a call gave: its value, or the Dropped that ended its item; and what it logged.
 
-    `paused`: what ran out, where the item is left for a later run.
+    `paused`: what ran out, where the item is left for a later run. `error`: what else it raised. `spent`: the
+    worker is near a limit, and another takes its place.
     """
 
-    value: Any
-    dropped: Dropped | None
+    value: Any = None
+    dropped: Dropped | None = None
     logs: tuple[tuple[str, int, str], ...] = ()
     paused: str = ""
+    error: BaseException | None = None
+    spent: bool = False
 
 
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: connection.Connection
+    index: int = -1  # of the call in flight
+    killed_at: float = float("inf")  # time.monotonic()
+
+
+@dataclass
 class WorkerPool:
-    """A fixed number of spawned processes, one unit in flight in each.
+    """So many processes, each with one call in flight, and each replaced by itself when it dies.
 
-    A worker that dies (killed for memory, a crash in native code) costs one item: the calls that were in
-    flight are tried again one by one, and the one that kills its worker again comes back as poison.
+    A worker that dies (killed for memory, a crash in native code) costs its own call alone: it is tried again once
+    all others have ended, and comes back as poison where it kills its worker again. `preload`: modules that workers
+    share from their birth, so that a further one costs milliseconds (Linux; the first pool of a process decides).
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._executor: ProcessPoolExecutor | None = None
+    workers: int
+    limits: Limits = NO_LIMITS
+    preload: Sequence[str] = ()
+    _idle: list[_Worker] = field(default_factory=list, init=False)
+    _busy: dict[int, _Worker] = field(default_factory=dict, init=False)  # by the sentinel of their process
 
     def __enter__(self) -> Self:
         return self
@@ -60,66 +87,110 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(kill=kind is not None)
+        self.close()
 
-    def run(self, calls: Sequence[Call], stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[int, Reply]]:
-        """Run the calls; yields (index, reply) as they end. Errors that are not Dropped or Paused propagate.
+    def run(self, calls: Sequence[Call], take: Take | None = None) -> Iterator[tuple[int, Reply]]:
+        """Run the calls that `take` gives (all of them in order, where it is None); yields (index, reply) as they end.
 
-        Once `stop` is true no call is begun; those in flight end.
+        Errors that are neither Dropped nor Paused are raised here.
         """
-        waiting = list(range(len(calls)))[::-1]
-        flying: dict[Future[Reply], int] = {}
+        take = take or _in_order(len(calls))
         suspects: list[int] = []
-        while waiting or flying:
-            while waiting and len(flying) < self._workers and not stop():
-                index = waiting.pop()
-                try:
-                    flying[self._submit(calls[index])] = index
-                except BrokenProcessPool:  # it broke between two calls; its futures say so below
-                    waiting.append(index)
-                    break
-            if not flying:
-                if stop():
-                    return
-                self.close(kill=True)
-                continue
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                index = flying.pop(future)
-                try:
-                    yield index, _replay(future.result())
-                except BrokenProcessPool:
-                    suspects.append(index)
-            if suspects:
-                suspects += flying.values()
-                flying.clear()
-                self.close(kill=True)
-                yield from self._run_alone(calls, suspects)
-                suspects = []
+        for index, reply in self._run(calls, take):
+            if reply is None:
+                suspects.append(index)
+            else:
+                yield index, reply
+        for index in suspects:  # alone: the machine's memory may have run out for the sum of them
+            for _, reply in self._run(calls, iter((index, None)).__next__):
+                yield index, reply or Reply(dropped=Dropped("poison", "worker_died", "its worker process died twice"))
 
-    def close(self, kill: bool = False) -> None:
-        """End the workers; `kill` does not wait for what they are doing."""
-        if self._executor is None:
-            return
-        if kill:
-            for process in list((self._executor._processes or {}).values()):
-                process.kill()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._executor = None
+    def close(self) -> None:
+        """End the workers; what they are doing is lost."""
+        for worker in self._idle:
+            worker.pipe.close()  # it reads the end, and leaves
+        for worker in self._busy.values():
+            worker.process.kill()
+            worker.pipe.close()
+        for worker in (*self._idle, *self._busy.values()):
+            worker.process.join()
+        self._idle, self._busy = [], {}
 
-    def _submit(self, call: Call) -> Future[Reply]:
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-            )
-        return self._executor.submit(_perform, call)
+    def _run(self, calls: Sequence[Call], take: Take) -> Iterator[tuple[int, Reply | None]]:
+        """As `run`, but with None for a call whose worker died of no limit."""
+        more = True
+        while more or self._busy:
+            pause: float | None = None
+            while more and pause is None and len(self._busy) < self.workers:
+                given = take()
+                if given is None:
+                    more = False
+                elif isinstance(given, float):
+                    pause = given
+                else:
+                    self._begin(given, calls[given])
+            for worker in self._ended(pause):
+                index, reply = worker.index, self._reply_of(worker)
+                if reply is not None and reply.error is not None:
+                    raise reply.error
+                yield index, reply and _replay(reply)
 
-    def _run_alone(self, calls: Sequence[Call], suspects: Sequence[int]) -> Iterator[tuple[int, Reply]]:
-        for index in suspects:
-            try:
-                yield index, _replay(self._submit(calls[index]).result())
-            except BrokenProcessPool as error:
-                self.close(kill=True)
-                yield index, Reply(None, Dropped("poison", "worker_died", f"its worker process died twice: {error}"))
+    def _begin(self, index: int, call: Call) -> None:
+        worker = self._idle.pop() if self._idle else self._start()
+        worker.index = index
+        worker.killed_at = time.monotonic() + self.limits.seconds + _GRACE_SECONDS if self.limits.seconds else 1e18
+        self._busy[worker.process.sentinel] = worker
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died while idle: told as it ends
+            worker.pipe.send(call)
+
+    def _ended(self, pause: float | None) -> list[_Worker]:
+        """The busy workers that have answered, died, or must be killed; waits for one, or for so many seconds."""
+        if not self._busy:
+            time.sleep(min(pause or 0.0, _LONGEST_WAIT_SECONDS))
+            return []
+        until = min(worker.killed_at for worker in self._busy.values()) - time.monotonic()
+        timeout = min(until, pause if pause is not None else until, _LONGEST_WAIT_SECONDS)
+        by_handle: dict[object, _Worker] = {worker.pipe: worker for worker in self._busy.values()}
+        by_handle.update(self._busy.items())
+        ready = connection.wait([*by_handle], timeout=max(0.0, timeout))  # type: ignore[list-item]
+        ended = {id(worker): worker for one in ready if (worker := by_handle[one])}
+        late = [worker for worker in self._busy.values() if worker.killed_at <= time.monotonic()]
+        return list(({id(worker): worker for worker in late} | ended).values())
+
+    def _reply_of(self, worker: _Worker) -> Reply | None:
+        """What a worker answered; what killed it, where that was a limit; None where it died otherwise."""
+        del self._busy[worker.process.sentinel]
+        try:
+            reply: Reply = worker.pipe.recv() if worker.pipe.poll() else self._kill(worker)
+        except (EOFError, ConnectionResetError):  # it is dead: by the CPU limit, or of something else
+            worker.process.join()
+            worker.pipe.close()
+            return _told_by(worker.process.exitcode, self.limits)
+        if reply.spent:
+            worker.pipe.close()
+            worker.process.join()
+        else:
+            self._idle.append(worker)
+        return reply
+
+    def _kill(self, worker: _Worker) -> Reply:
+        """End a worker that is stuck where no alarm reaches it."""
+        if worker.process.exitcode is not None:
+            raise EOFError
+        worker.process.kill()
+        worker.process.join()
+        return Reply(dropped=self.limits.out_of_time(), spent=True)
+
+    def _start(self) -> _Worker:
+        forks = sys.platform == "linux" and len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER
+        context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
+            _start_forkserver(self.preload)
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, dict(os.environ), self.limits), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
 
 
 def exit_with_parent() -> None:
@@ -141,25 +212,78 @@ def resolve(name: str) -> Callable[..., Any]:
     return found
 
 
-def _start_worker() -> None:
+def _in_order(number: int) -> Take:
+    indices = iter(range(number))
+    return lambda: next(indices, None)
+
+
+def _start_forkserver(preload: Sequence[str]) -> None:
+    """The process that workers are forked from: one thread, so that a fork of it is safe."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        forkserver.set_forkserver_preload(list(preload))
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _told_by(exitcode: int | None, limits: Limits) -> Reply | None:
+    from signal import SIGXCPU
+
+    if exitcode == -SIGXCPU:
+        return Reply(dropped=limits.out_of_cpu())
+    return None
+
+
+def _work(pipe: connection.Connection, environment: dict[str, str], limits: Limits) -> None:
+    """The life of a worker: call after call, until its parent closes the pipe or is gone."""
     exit_with_parent()
+    os.environ.clear()
+    os.environ.update(environment)
     os.environ["OMP_NUM_THREADS"] = "1"  # one process a core: threads of its own would fight for it
     for name in _FORWARDED_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
+    limit_process(limits)
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        reply = _perform(call, limits)
+        try:
+            pipe.send(reply)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        if reply.spent:
+            return
 
 
-def _perform(call: Call) -> Reply:
+def _perform(call: Call, limits: Limits) -> Reply:
     records: list[tuple[str, int, str]] = []
     handler = _ListHandler(records)
     for name in _FORWARDED_LOGGERS:
         logging.getLogger(name).addHandler(handler)
     try:
-        value = resolve(call.function)(*call.arguments)
-        return Reply(value, None, tuple(records))
+        limit_call(limits)
+        with deadline(limits.seconds):
+            value = resolve(call.function)(*call.arguments)
+        return Reply(value, logs=tuple(records))
     except Dropped as dropped:
-        return Reply(None, dropped, tuple(records))
+        return Reply(dropped=dropped, logs=tuple(records))
     except Paused as paused:
-        return Reply(None, None, tuple(records), str(paused))
+        return Reply(paused=str(paused), logs=tuple(records))
+    except OutOfTime:
+        return Reply(dropped=limits.out_of_time(), logs=tuple(records))
+    except MemoryError as error:
+        lift_memory()  # what the call holds is held until its frames are gone
+        return Reply(dropped=limits.out_of_memory(error), logs=tuple(records), spent=True)
+    except BaseException as error:  # raised again in the parent, with where it came from
+        error.add_note("".join(traceback.format_exception(error)))
+        return Reply(error=error, logs=tuple(records), spent=True)
     finally:
         for name in _FORWARDED_LOGGERS:
             logging.getLogger(name).removeHandler(handler)

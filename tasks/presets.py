@@ -20,6 +20,12 @@ class ExecutionConfig(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
     batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
+    unit_memory_bytes: int = Field(
+        4_000_000_000, ge=0, description="Memory that one worker may take for its unit, in bytes (Linux); 0: no limit."
+    )
+    unit_cpu_seconds: float = Field(
+        14_400.0, ge=0, description="CPU time that one unit may take, in seconds (Linux); 0: no limit."
+    )
     keep_videos: Literal["always", "until_tracked"] = Field(
         "always", description="Keep raw videos, or drop their bytes once they are tracked (fetched again if needed)."
     )

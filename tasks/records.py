@@ -5,6 +5,7 @@ Boxes are (x, y, width, height) in pixels of the source frame, float, origin at 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -98,6 +99,18 @@ SCORE_SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What a source names that is no video itself, such as a playlist: (location, given) of each entry.
+
+    `complete`: whether the whole list was read; what a cut one does not name has not vanished.
+    """
+
+    title: str
+    entries: tuple[tuple[str, str], ...]
+    complete: bool = True
+
+
 class Progress(Protocol):
     """Told how far long work is: `done` of `total`, with a short note."""
 
@@ -118,14 +131,20 @@ class Paused(Exception):
 class Dropped(Exception):
     """An item ends here as a counted outcome: a bad input, never a programming error.
 
-    `reason` is a short slug that is counted; `words` what the tool itself said.
+    `reason` is a short slug that is counted; `words` what the tool itself said. `settings`: fields of the stage's
+    configuration that the verdict rests on; the item is tried again when one of them changes. `retry_after`: seconds
+    for which the host asked to be left alone, 0 where it did not.
     """
 
-    def __init__(self, kind: FailureClass, reason: str, words: str) -> None:
-        super().__init__(kind, reason, words)
+    def __init__(
+        self, kind: FailureClass, reason: str, words: str, settings: tuple[str, ...] = (), retry_after: float = 0.0
+    ) -> None:
+        super().__init__(kind, reason, words, settings, retry_after)
         self.kind: FailureClass = kind
         self.reason = reason
         self.words = words
+        self.settings = settings
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.words}"

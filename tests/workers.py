@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -39,3 +40,28 @@ def fail() -> None:
 def sleep_and_tell(folder: str, seconds: float) -> None:
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(seconds)
+
+
+def fill_memory(size: int) -> int:
+    return len(bytearray(size))
+
+
+def burn() -> None:
+    while True:
+        pass
+
+
+def burn_for(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def sleep_deaf(seconds: float) -> None:
+    """Sleep where no alarm is heard, as in native code that hangs."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(seconds)
+
+
+def write_file(folder: str, size: int) -> None:
+    (Path(folder) / "file").write_bytes(bytes(size))

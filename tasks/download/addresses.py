@@ -21,8 +21,8 @@ def require_public(url: str, allow_hosts: Collection[str]) -> None:
 
     Loopback, private, link-local (cloud metadata) and reserved addresses are refused, however they are
     written, so that a list from outside cannot read the machine's own network. A name that does not resolve
-    passes: the request itself then fails in the tool's own words. The name is resolved again for the
-    connection, so a name server that changes its answer in between is not caught.
+    passes: the request itself then fails in the tool's own words. The connection looks again, at the address that
+    it goes to (`require_public_address`).
     """
     try:
         parts = urlsplit(url)
@@ -35,15 +35,23 @@ def require_public(url: str, allow_hosts: Collection[str]) -> None:
         )
     if not host:
         raise Dropped("permanent", "bad_url", f"{redact(url)!r} names no host")
-    if host in allow_hosts or f"{host}:{port}" in allow_hosts:
-        return
-    for address in _addresses(host):
-        if not _is_public(address):
-            raise Dropped(
-                "permanent",
-                "private_address",
-                f"{host} is at {address}, which is not on the public internet; name the host in allow_hosts to ask it",
-            )
+    for address in [] if _is_allowed(host, port, allow_hosts) else _addresses(host):
+        require_public_address(host, port, str(address), allow_hosts)
+
+
+def require_public_address(host: str, port: int | None, address: str, allow_hosts: Collection[str]) -> None:
+    """Raise Dropped (permanent) where a host's address is not on the public internet and nobody allowed the host."""
+    if not _is_public(ipaddress.ip_address(address.partition("%")[0])) and not _is_allowed(host, port, allow_hosts):
+        raise Dropped(
+            "permanent",
+            "private_address",
+            f"{host} is at {address}, which is not on the public internet; name the host in allow_hosts to ask it",
+            ("allow_hosts",),
+        )
+
+
+def _is_allowed(host: str, port: int | None, allow_hosts: Collection[str]) -> bool:
+    return host in allow_hosts or f"{host}:{port}" in allow_hosts
 
 
 def _addresses(host: str) -> list[Address]:

@@ -23,13 +23,13 @@ def key_document(config: DownloadConfig, source: Source) -> KeyDocument:
 
     A local file is taken as it is, whatever the height cap. Its path can come to hold other bytes, and hashing
     every file at every plan would cost a full read, so its size and time of change (ns) stand for its content;
-    both are null where it is missing. A URL's secrets are redacted: the id tells it apart.
+    both are null where it is missing. An object of a store is taken as it is too, and like a URL once and for all: to
+    ask for its time would cost a request at every plan. A URL's secrets are redacted: the id tells it apart.
     """
     inputs: dict[str, JSON] = {"source": source.id, "location": redact(source.location)}
-    if source.kind == "url":
-        return KeyDocument(recipe(config), inputs)
-    inputs |= file_state(source.location)
-    return KeyDocument(FILE_RECIPE, inputs)
+    if source.kind == "file":
+        inputs |= file_state(source.location)
+    return KeyDocument(FILE_RECIPE if source.kind in ("file", "object") else recipe(config), inputs)
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tasks.configuration import StageConfig
@@ -17,6 +19,9 @@ class ShardConfig(StageConfig):
     jpeg_quality: int = Field(92, ge=50, le=100, description="JPEG quality of the stored crops.")
     held_out_share: float = Field(0.2, ge=0, lt=1, description="Share of videos (by content) that training never sees.")
     near_duplicate_bits: int = Field(
-        10, ge=0, le=64, description="Frames whose 64-bit hashes differ in at most so many bits are alike."
+        10, ge=0, le=15, description="Frames whose 64-bit hashes differ in at most so many bits are alike."
+    )
+    near_duplicates: Literal["group", "once"] = Field(
+        "group", description="Pack all copies of a video, in one split and never each other's negative, or only one."
     )
     videos_per_shard: int = Field(64, ge=1, description="Most videos packed into one shard.")

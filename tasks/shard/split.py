@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from storage.versions import Split, VideoEntry
@@ -19,38 +19,50 @@ def split_videos(
     trained on. A group's split is a hash of (seed, group) against `held_out_share`. In small sets new groups
     near the threshold cross over: training needs two groups for its negatives, evaluation one. `wanted`: the
     videos that count for that, where others only lend their groups; default all.
+
+    A new video with near-duplicates in both splits (a whole whose parts came earlier) fits neither: it is alone in
+    its group, and has no split.
     """
-    grouped = _group(videos, config.near_duplicate_bits)
+    grouped, torn = _group(videos, config.near_duplicate_bits)
     splits: dict[str, Split] = {}
     for entry in grouped.values():
         if entry.split is not None:
             splits[entry.group] = entry.split
-    fresh = sorted({entry.group for entry in grouped.values()} - set(splits), key=lambda group: _uniform(seed, group))
+    groups = {entry.group for entry in grouped.values()} - torn
+    fresh = sorted(groups - set(splits), key=lambda group: _uniform(seed, group))
     for group in fresh:
         splits[group] = "held_out" if _uniform(seed, group) < config.held_out_share else "train"
-    counted = {entry.group for video, entry in grouped.items() if wanted is None or video in wanted}
+    counted = {entry.group for video, entry in grouped.items() if wanted is None or video in wanted} - torn
     _balance(splits, [group for group in fresh if group in counted], counted, config.held_out_share > 0)
     return {
-        video: entry if entry.split else replace(entry, split=splits[entry.group]) for video, entry in grouped.items()
+        video: entry if entry.split or video in torn else replace(entry, split=splits[entry.group])
+        for video, entry in grouped.items()
     }
 
 
-def alike(first: str, second: str, bits: int) -> bool:
-    """Whether two signatures (64-bit frame hashes, 16 hex digits each) are of one video.
+def leave_out(videos: Mapping[str, VideoEntry], config: ShardConfig, packed: Collection[str]) -> dict[str, str]:
+    """Videos with tracks that no shard holds, and why.
 
-    True where at least half of the frames of each have a frame in the other that differs in at most `bits`.
+    `in_both_splits`: near-duplicates of theirs are trained on and others held out. `near_duplicate`: where
+    `near_duplicates` is "once", all but one video of a group. The one is, of those whose track unit is in `packed`
+    (what the standing shards hold) where there are such, the one that founded the group, else the one with the most
+    tracks. So a copy that comes later, or returns, never takes another's place, and no shard is packed again for it.
     """
-    if not first or not second:
-        return False
-    own, other = _hashes(first), _hashes(second)
-    distances = [[(a ^ b).bit_count() for b in other] for a in own]
-    rows = sum(min(row) <= bits for row in distances)
-    columns = sum(min(column) <= bits for column in zip(*distances, strict=True))
-    return 2 * rows >= len(own) and 2 * columns >= len(other)
-
-
-def _hashes(signature: str) -> list[int]:
-    return [int(signature[start : start + 16], 16) for start in range(0, len(signature), 16)]
+    reasons = {
+        video: "in_both_splits" for video, entry in videos.items() if entry.tracks and entry.group and not entry.split
+    }
+    groups: dict[str, list[str]] = {}
+    for video, entry in videos.items():
+        if entry.tracks and entry.split and config.near_duplicates == "once":
+            groups.setdefault(entry.group, []).append(video)
+    for group, members in groups.items():
+        if len(members) > 1:
+            kept = min(
+                members,
+                key=lambda video: (videos[video].key not in packed, video != group, -videos[video].tracks, video),
+            )
+            reasons |= {video: "near_duplicate" for video in members if video != kept}
+    return reasons
 
 
 def _balance(splits: dict[str, Split], fresh: Sequence[str], counted: Collection[str], hold_out: bool) -> None:
@@ -70,46 +82,51 @@ def _balance(splits: dict[str, Split], fresh: Sequence[str], counted: Collection
             splits[group] = "held_out"
 
 
-def _group(videos: Mapping[str, VideoEntry], bits: int) -> dict[str, VideoEntry]:
-    """Videos in order of digest; a new one joins the first group that holds a near-duplicate, or founds its own."""
-    placed = {video: entry for video, entry in videos.items() if entry.group}
-    fresh = sorted(set(videos) - set(placed))
+def _group(videos: Mapping[str, VideoEntry], bits: int) -> tuple[dict[str, VideoEntry], set[str]]:
+    """Every video with its group, and those that fit neither split.
+
+    New videos that are near-duplicates of each other, directly or by way of others, join the group that one of them
+    has a near-duplicate in (the first by name). Where there is none they found one; its name is the digest of the
+    one with the most tracks, most often the whole among its parts.
+    """
+    fresh = sorted(video for video, entry in videos.items() if not entry.group)
+    torn = {video for video, entry in videos.items() if entry.group and not entry.split}
     if not fresh:
-        return placed
-    known = _KnownHashes(videos.values())
-    for video, entry in placed.items():
-        known.add(video, entry.signature)
+        return dict(videos), torn
+    standing = [video for video, entry in videos.items() if entry.group and entry.split]
+    grouped = {video: entry for video, entry in videos.items() if entry.group}
+    for members, found in _clusters(videos, standing, fresh, bits):
+        groups = sorted({videos[video].group for video in found})
+        if len({videos[video].split for video in found}) > 1:
+            torn |= members
+            grouped |= {video: replace(videos[video], group=video) for video in members}
+        else:
+            name = groups[0] if groups else min(members, key=lambda video: (-videos[video].tracks, video))
+            grouped |= {video: replace(videos[video], group=name) for video in members}
+    return grouped, torn
+
+
+def _clusters(
+    videos: Mapping[str, VideoEntry], standing: Sequence[str], fresh: Sequence[str], bits: int
+) -> Iterable[tuple[set[str], set[str]]]:
+    """New videos that near-duplicates link, and the standing near-duplicates of them."""
+    from tasks.shard.duplicates import near_duplicates  # here: a plan without new videos needs no NumPy
+
+    names = [*standing, *fresh]
+    members: dict[str, set[str]] = {video: {video} for video in fresh}
+    found: dict[str, set[str]] = {video: set() for video in fresh}
+    for first, second in near_duplicates([videos[video].signature for video in names], len(standing), bits):
+        one, other = names[first], names[second]
+        if first < len(standing):
+            found[other].add(one)
+        elif members[one] is not members[other]:
+            small, large = sorted((members[one], members[other]), key=len)
+            large |= small
+            members |= dict.fromkeys(small, large)
     for video in fresh:
-        entry = videos[video]
-        near = sorted(known.owners_near(entry.signature, bits))
-        twins = (placed[other].group for other in near if alike(entry.signature, placed[other].signature, bits))
-        placed[video] = replace(entry, group=next(twins, video))
-        known.add(video, entry.signature)
-    return placed
-
-
-class _KnownHashes:
-    """The frame hashes of many videos in one array: a new video is held against a hundred thousand in 20 ms."""
-
-    def __init__(self, entries: Collection[VideoEntry]) -> None:
-        import numpy as np  # here: a plan without new videos needs none
-
-        self._numpy = np
-        self._hashes = np.zeros(sum(len(entry.signature) // 16 for entry in entries), np.uint64)
-        self._owners: list[str] = []  # one a hash
-
-    def add(self, video: str, signature: str) -> None:
-        own, start = _hashes(signature), len(self._owners)
-        self._hashes[start : start + len(own)] = self._numpy.array(own, self._numpy.uint64)
-        self._owners += [video] * len(own)
-
-    def owners_near(self, signature: str, bits: int) -> set[str]:
-        """Videos with a frame that differs in at most `bits` from one of the signature's."""
-        known = self._hashes[: len(self._owners)]
-        near = self._numpy.zeros(len(known), bool)
-        for value in _hashes(signature):
-            near |= self._numpy.bitwise_count(known ^ self._numpy.uint64(value)) <= bits
-        return {self._owners[place] for place in self._numpy.flatnonzero(near)}
+        linked = members[video]
+        if video == min(linked):
+            yield linked, set().union(*(found[member] for member in linked))
 
 
 def _uniform(seed: int, group: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Self
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tasks.records import Dropped
 
+# Of a frame, its padding included: a stream may grow after the first frame, which the download looked at.
+_MAX_PIXELS = 100_000_000
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}  # a play list among the videos must not fetch anything
 
 
@@ -70,6 +74,7 @@ class VideoDecoder:
         self._container = _open_container(path)
         self._stream = _video_stream(self._container)
         self._stream.codec_context.thread_count = 1
+        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         self.fps = float(self._stream.average_rate or 0)
         self.num_frames_claimed = self._stream.frames
         self.stopped = ""
@@ -96,7 +101,7 @@ class VideoDecoder:
             raise Dropped("poison", "unreadable", self.stopped or "the video stream holds no frame")
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        num_decoded, packets = 0, self._container.demux(self._stream)
+        num_decoded, packets = 0, _packets(self._container, self._stream)
         while True:
             try:
                 packet = next(packets, None)
@@ -113,6 +118,12 @@ class VideoDecoder:
                     self.stopped = ""
                 num_decoded += 1
                 yield frame
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    # After the last packet PyAV 18 looks for streams that appeared within the file and are not in its own list.
+    with contextlib.suppress(IndexError):
+        yield from container.demux(stream)
 
 
 def _open_container(path: Path) -> InputContainer:

@@ -8,12 +8,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage.root import Root
-from tasks.batch import Outcome, Unit, run_batch
+from tasks.batch import Intake, Outcome, Unit, run_batch
 from tasks.pool import WorkerPool
 from tasks.records import Progress
 
 
 @task(name="track batch", task_run_name="track {label}", cache_policy=NO_CACHE, persist_result=False)
-def track_batch(label: str, pool: WorkerPool, root: Root, units: Sequence[Unit], progress: Progress) -> list[Outcome]:
+def track_batch(
+    label: str, pool: WorkerPool, root: Root, units: Sequence[Unit], progress: Progress, intake: Intake
+) -> list[Outcome]:
     """Follow patches through one batch of videos over worker processes."""
-    return run_batch(pool, root, units, progress)
+    return run_batch(pool, root, units, progress, intake)

@@ -20,13 +20,12 @@ from tasks.records import TRACK_SCHEMA, Dropped, Progress, no_progress
 from tasks.track.config import TrackConfig
 from tasks.track.decode import DecodedFrame, VideoDecoder
 from tasks.track.estimators import ESTIMATORS
-from tasks.track.signature import SignatureSampler
+from tasks.track.signature import SignatureSampler, look_at
 from tasks.track.tracker import TrackMiner, TrackRow
 from tasks.variants import load_variant
 
 _log = logging.getLogger(__name__)
 
-_SIGNATURE_FRAMES = 8
 _PROGRESS_FRAMES = 32
 
 
@@ -76,7 +75,7 @@ def mine_video(path: Path, video: str, config: TrackConfig, progress: Progress =
         for frame in decoder:
             first = first or frame
             seconds = frame.seconds
-            signature.feed(frame.index, miner.feed(frame).grey)
+            signature.feed(frame.seconds, look_at(miner.feed(frame).grey))
             if frame.index % _PROGRESS_FRAMES == 0:
                 progress(frame.index, max(decoder.num_frames_claimed, frame.index), f"{len(miner.rows)} tracks")
         num_frames = miner.counts["frames"]
@@ -86,7 +85,7 @@ def mine_video(path: Path, video: str, config: TrackConfig, progress: Progress =
     rows = miner.finish()
     progress(num_frames, num_frames, f"{len(rows)} tracks")
     facts: dict[str, JSON] = {
-        "signature": signature.signature(_SIGNATURE_FRAMES),
+        "signature": [*signature.signature()],
         "frames": num_frames,
         "seconds": round(seconds, 6),
         "width": first.width,

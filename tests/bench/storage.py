@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track as progress_bar
 from rich.table import Table
 
-from flows.plan import SourceList
+from flows.selection import SourceList
 from storage.manifests import manifest_path
 from storage.root import open_root
 from storage.versions import Version, unit_keys, update_version
@@ -37,7 +37,8 @@ _MANIFEST = json.dumps({"schema": 2, "stage": "track", "key": "0" * 64, "files":
 _MEASURE = """
 import json, re, sys, time
 begun = time.perf_counter()
-from flows.plan import is_done, known_sources, plan_run
+from flows.plan import is_done, plan_run
+from flows.selection import known_sources
 from storage.root import open_root
 from storage.versions import latest_version
 from tasks.presets import sample

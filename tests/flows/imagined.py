@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from flows.plan import (
-    SourceList,
     StagePlan,
     plan_download,
     plan_evaluate,
@@ -16,6 +15,7 @@ from flows.plan import (
     shard_stage,
 )
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
+from flows.selection import SourceList
 from storage.versions import Version
 from tasks.batch import Outcome, Unit
 from tasks.download.sources import source_at

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.explain import StageExplanation, explain_run
-from flows.plan import SourceList
 from flows.record import record_download
+from flows.selection import SourceList
 from storage.keys import document_from_json
 from storage.manifests import commit
 from storage.root import Root, open_root

@@ -9,10 +9,8 @@ from dataclasses import replace
 import pytest
 
 from flows.plan import (
-    SourceList,
     all_failures,
     is_done,
-    known_sources,
     plan_download,
     plan_run,
     plan_shard,
@@ -21,6 +19,7 @@ from flows.plan import (
     shard_stage,
 )
 from flows.record import drop_tracked, record_download, record_shard, record_track, want_again
+from flows.selection import SourceList, known_sources
 from storage.versions import Failure, Version, counts_of
 from tasks.batch import Outcome
 from tasks.download.sources import source_at

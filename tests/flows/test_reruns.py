@@ -30,6 +30,24 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "download.timeout_seconds": (1.0, NONE),
     "download.retries": (9, NONE),
     "download.allow_hosts": (("localhost",), NONE),
+    "download.min_seconds": (2.0, NONE),
+    "download.max_seconds": (60.0, NONE),
+    "download.min_height_px": (200, NONE),
+    "download.licences": (("creative commons",), NONE),
+    "download.max_age_limit": (12, NONE),
+    "download.max_pixels": (1000, NONE),
+    "download.max_listed": (5, NONE),
+    "download.connections": (1, NONE),
+    "download.per_host_connections": (1, NONE),
+    "download.per_host_hour": (10, NONE),
+    "download.pause_seconds": (1.0, NONE),
+    "download.max_wait_seconds": (1.0, NONE),
+    "download.max_fetch_seconds": (9.0, NONE),
+    "download.max_attempts": (1, NONE),
+    "download.retry": ("all", NONE),
+    "download.scratch_bytes": (0, NONE),
+    "download.max_tool_age_days": (0, NONE),
+    "download.allow_stores": (("s3://bucket",), NONE),
     "download.keep_removed": (True, NONE),
     "download.min_kept_share": (0.5, NONE),
     "track.estimator": ("dis", AFTER_TRACK),
@@ -52,6 +70,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "shard.jpeg_quality": (80, AFTER_SHARD),
     "shard.held_out_share": (0.9, NONE),  # a video keeps the split that it was given
     "shard.near_duplicate_bits": (3, NONE),  # and its group
+    "shard.near_duplicates": ("once", NONE),  # no video has a copy here
     "shard.videos_per_shard": (2, NONE),  # and shards that stand are not packed again
     "train.network": ("caffenet", AFTER_TRAIN),
     "train.input_px": (96, AFTER_TRAIN),
@@ -79,6 +98,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.classification_min_visibility": (0.1, EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
+    "execution.unit_memory_bytes": (10**9, NONE),
+    "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
 }
 # With one value only; and one that goes with no labels, below.

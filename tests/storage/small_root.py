@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from storage.findings import Report
 from storage.keys import JSON, KeyDocument, Recipe
 from storage.manifests import Manifest, StoredFile, accept, commit, video_path
+from storage.metadata import metadata_row
 from storage.root import Root
 from storage.versions import (
     ShardEntry,
@@ -48,7 +49,9 @@ def commit_video(root: Root, name: str, content: bytes) -> Manifest:
     sha256 = hashlib.sha256(content).hexdigest()
     stored = StoredFile(video_path(sha256), len(content), sha256)
     root.write_bytes(stored.path, content)
-    return commit(root, document("download", source=name), {"video.bin": stored}, facts={"video": sha256})
+    facts: Mapping[str, JSON] = {"video": sha256, "title": f"clip {name}", "fetched": "2026-01-01T00:00:00+00:00"}
+    counts = {"bytes": stored.size}
+    return commit(root, document("download", source=name), {"video.bin": stored}, counts=counts, facts=facts)
 
 
 def build(root: Root) -> SmallRoot:
@@ -74,7 +77,8 @@ def build(root: Root) -> SmallRoot:
 
     def downloaded(version: Version) -> Version:
         sources = {n: SourceEntry(f"http://{n}", units[f"download {n}"].key, video=DIGESTS[n]) for n in VIDEOS}
-        return replace(version, sources=sources)
+        rows = {n: row_of(units[f"download {n}"]) for n in VIDEOS}
+        return replace(version, sources=sources, fetched=rows)
 
     def tracked(version: Version) -> Version:
         groups = {"a": "train", "b": "train", "c": "held_out"}
@@ -95,6 +99,12 @@ def build(root: Root) -> SmallRoot:
     for change in (downloaded, tracked, trained):
         update_version(root, DATASET, change)
     return SmallRoot(root, units)
+
+
+def row_of(manifest: Manifest) -> Mapping[str, JSON]:
+    """The metadata of what a download unit fetched."""
+    size, when = manifest.counts["bytes"], str(manifest.facts["fetched"])
+    return metadata_row(manifest.facts, num_bytes=size, fetch_seconds=manifest.seconds, fetched=when)
 
 
 def flip(root: Root, path: str) -> None:

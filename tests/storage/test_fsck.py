@@ -43,7 +43,7 @@ def test_a_sound_root_has_no_findings(small: SmallRoot) -> None:
     for quick in (False, True):
         report = check(small.root, quick=quick)
         assert report.findings == ()
-        assert (report.versions, report.units, report.files, report.quick) == (3, len(small.units), 14, quick)
+        assert (report.versions, report.units, report.files, report.quick) == (3, len(small.units), 15, quick)
         assert report.bytes > sum(map(len, VIDEOS.values()))
 
 

@@ -101,6 +101,20 @@ def test_the_next_version_is_without_it_and_its_sources_are_failed_for_good(root
     assert after.sources["s3"] == version.sources["s3"]
 
 
+def test_what_was_never_fetched_is_left_alone(root: Root, version: Version) -> None:
+    added = {
+        "list": SourceEntry("https://a.example/all", "", listing="then"),
+        "new": SourceEntry("https://a.example/3", "k"),
+    }
+    update_version(root, "clips", lambda standing: replace(standing, sources={**standing.sources, **added}))
+    for name in added:
+        with pytest.raises(RootError, match="names no video"):
+            find_video(root, added[name].location, source=name)
+    purge(root, GONE)
+    sources = latest_version(root, "clips").sources
+    assert {name: sources[name] for name in added} == added
+
+
 def test_a_version_in_which_the_video_was_to_be_fetched_again_harms_no_other(root: Root, version: Version) -> None:
     """Such a source has an empty key: its unit's folder would be the whole stage."""
     for key in ("", version.sources["s1"].key):

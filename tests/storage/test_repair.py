@@ -13,7 +13,7 @@ from storage.manifests import manifest_path, read_manifest, video_path
 from storage.protection import collecting
 from storage.repair import repair, without_units
 from storage.root import RootError, open_root
-from storage.versions import Version, VideoEntry, latest_version, read_head
+from storage.versions import SourceEntry, Version, VideoEntry, latest_version, read_head
 from tests.storage.small_root import (
     DAMAGES,
     DATASET,
@@ -205,6 +205,10 @@ def test_without_units_is_pure_and_changes_nothing_that_is_sound() -> None:
     version = Version("v", videos={"a": VideoEntry("k")})
     assert without_units(version, set()) is version
     assert without_units(version, {("track", "other")}) == version
+    untried = Version(
+        "v", sources={"a": SourceEntry("http://a", "k"), "b": SourceEntry("http://b", "", listing="then")}
+    )
+    assert without_units(untried, {("track", "k"), ("download", "other")}) == untried
     assert without_units(without_units(version, {("track", "k")}), {("track", "k")}).videos["a"].key == ""
 
 

@@ -22,6 +22,7 @@ from storage.versions import (
     UnitEntry,
     Version,
     VideoEntry,
+    counts_of,
     dataset_names,
     latest_version,
     read_head,
@@ -47,7 +48,7 @@ def test_an_unknown_data_set_is_version_0_and_empty(root: Root) -> None:
 
 def test_a_version_reads_back_whole(root: Root) -> None:
     failure = Failure(
-        "download", "permanent", "not_found", "HTTP Error 404: 見つかりません", 2, "2026-01-01T00:00:00+00:00"
+        "download", "permanent", "too_long", "見つかりません", 2, "2026-01-01T00:00:00+00:00", '{"max_seconds":60.0}'
     )
     broken = VideoEntry("k4", failure=failure)
     full = Version(
@@ -56,7 +57,9 @@ def test_a_version_reads_back_whole(root: Root) -> None:
             "s1": SourceEntry(
                 "http://a", "k1", "r0", video="v1", origins=("list.txt",), removed="2026-01-02T00:00:00+00:00"
             ),
-            "s2": SourceEntry("http://b", "k2", failure=failure),
+            "s2": SourceEntry("http://b", "k2", failure=failure, given='{"licence":"CC BY"}'),
+            "s3": SourceEntry("http://c", "", listing="2026-01-02T00:00:00+00:00"),
+            "s4": SourceEntry("http://d", "k12"),
         },
         videos={
             "v1": VideoEntry("k3", "r1", 5, "0f" * 8, "g", "held_out", accepted="k9", dropped=True),
@@ -105,6 +108,27 @@ def test_recipes_that_no_entry_names_are_left_out(root: Root) -> None:
     recipes = {"r1": {"stage": "download"}, "r2": {"stage": "download"}}
     stored = update_version(root, "clips", lambda version: replace(version, sources=sources, recipes=recipes))
     assert stored.recipes == {"r1": {"stage": "download"}}
+
+
+def test_lists_and_what_was_not_tried_yet_are_counted_apart(root: Root) -> None:
+    failure = Failure("download", "transient", "timeout", "words")
+    sources = {
+        "kept": SourceEntry("http://a", "k", video="v", size=7),
+        "kept, failed since": SourceEntry("http://b", "k", video="v", failure=failure, size=7),
+        "failed": SourceEntry("http://c", "k", failure=failure),
+        "to be fetched again": SourceEntry("http://d", "", video="w", size=5),
+        "not tried": SourceEntry("http://e", "k"),
+        "not tried, gone": SourceEntry("http://f", "k", removed="now"),
+        "list": SourceEntry("http://g", "", listing="then"),
+        "list, failed": SourceEntry("http://h", "", listing="then", failure=failure),
+        "list, gone": SourceEntry("http://i", "", listing="then", removed="now"),
+    }
+    version = update_version(root, "clips", lambda standing: replace(standing, sources=sources))
+    counts = read_head(root, "clips", 1).counts
+    assert counts == counts_of(version)
+    expected = {"sources": 5, "lists": 2, "pending": 1, "removed": 2, "failed": 3, "videos": 0, "bytes": 12}
+    assert {name: counts[name] for name in expected} == expected
+    assert list(unit_keys(version)) == [("download", "k")], "neither a list nor what was not tried has a unit"
 
 
 def test_every_unit_that_a_version_reaches_is_listed() -> None:
@@ -177,13 +201,16 @@ def test_a_bad_name_is_refused(root: Root, name: str) -> None:
         latest_version(root, name)
 
 
-def test_a_newer_schema_is_refused(root: Root) -> None:
-    root.write_bytes(version_path("clips", 1), json.dumps({"schema": SCHEMA + 1}).encode())
-    with pytest.raises(RootError, match="update Tritrack"):
+@pytest.mark.parametrize(
+    ("schema", "words"), [(SCHEMA + 1, "update Tritrack"), (SCHEMA - 1, "has schema 2, .* begin with an empty root")]
+)
+def test_another_schema_is_refused(root: Root, schema: int, words: str) -> None:
+    root.write_bytes(version_path("clips", 1), json.dumps({"schema": schema}).encode())
+    with pytest.raises(RootError, match=words):
         latest_version(root, "clips")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"schema": 2, "name": 5}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"schema": 3, "name": 5}', b"\xff"])
 def test_a_damaged_version_is_named_in_one_line(root: Root, data: bytes) -> None:
     root.write_bytes(version_path("clips", 1), data)
     with pytest.raises(RootError, match=r"datasets/clips/1\.json is damaged") as caught:

@@ -55,10 +55,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Misbehaving(BaseHTTPRequestHandler):
-    """`/file/<name>` serves a clip, `/status/<code>` and `/redirect?to=` an answer; the others break off or stall."""
+    """`/file/<name>` serves a clip, `/status/<code>` and `/redirect?to=` an answer; the others break off or stall.
+
+    `/tagged/<name>?tag=&cut=` serves ranges under an ETag, and of a whole body no more than `cut` bytes;
+    `/busy?after=` answers 429 with a Retry-After; `/text/<name>` what a test has put under that name.
+    """
 
     folder: Path
     requests: list[str]
+    ranges: list[tuple[str, str]]
+    texts: dict[str, str]
     stopping: threading.Event
 
     def do_HEAD(self) -> None:
@@ -72,6 +78,13 @@ class _Misbehaving(BaseHTTPRequestHandler):
             if action == "file" and (self.folder / rest[0]).is_file():
                 data = (self.folder / rest[0]).read_bytes()
                 self._reply(200, data, SERVED_TYPES.get(Path(rest[0]).suffix, "application/octet-stream"))
+            elif action == "tagged":
+                query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+                self._reply_tagged((self.folder / rest[0]).read_bytes(), query["tag"], int(query.get("cut", 0)))
+            elif action == "busy":
+                self._reply(429, retry_after=parse_qs(parts.query)["after"][0])
+            elif action == "text":
+                self._reply(200, self.texts[rest[0]].encode(), "application/xml")
             elif action == "status":
                 self._reply(int(rest[0]))
             elif action == "redirect":
@@ -93,8 +106,31 @@ class _Misbehaving(BaseHTTPRequestHandler):
             else:
                 self._reply(404)
 
+    def _reply_tagged(self, data: bytes, tag: str, cut: int) -> None:
+        span, condition = self.headers.get("Range", ""), self.headers.get("If-Range", "")
+        self.ranges.append((span, condition))
+        start = int(span.removeprefix("bytes=").split("-")[0] or 0) if span else 0
+        part = start > 0 and condition in ("", f'"{tag}"')
+        self.send_response(206 if part else 200)
+        self.send_header("Content-Type", "video/mp4")
+        self.send_header("ETag", f'"{tag}"')
+        self.send_header("Accept-Ranges", "bytes")
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        body = data[start:] if part else data
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:cut] if cut and not part else body)
+
     def _reply(
-        self, status: int, data: bytes = b"", kind: str = "text/html", length: int | None = -1, location: str = ""
+        self,
+        status: int,
+        data: bytes = b"",
+        kind: str = "text/html",
+        length: int | None = -1,
+        location: str = "",
+        retry_after: str = "",
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -102,6 +138,8 @@ class _Misbehaving(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data) if length < 0 else length))
         if location:
             self.send_header("Location", location)
+        if retry_after:
+            self.send_header("Retry-After", retry_after)
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(data)
@@ -111,23 +149,27 @@ class _Misbehaving(BaseHTTPRequestHandler):
 
 
 class Site:
-    """The running server: its root URL and the paths that were asked for."""
+    """The running server: its root URL, the paths that were asked for, (Range, If-Range) of those under a tag, and
+    the texts that it serves."""
 
-    def __init__(self, url: str, requests: list[str]) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self.requests = requests
+        self.requests: list[str] = []
+        self.ranges: list[tuple[str, str]] = []
+        self.texts: dict[str, str] = {}
 
 
 @pytest.fixture
 def site(clips: Path) -> Iterator[Site]:
-    requests: list[str] = []
-    stopping = threading.Event()
-    handler = type("Handler", (_Misbehaving,), {"folder": clips, "requests": requests, "stopping": stopping})
+    made, stopping = Site(""), threading.Event()
+    shared = {"requests": made.requests, "ranges": made.ranges, "texts": made.texts, "stopping": stopping}
+    handler = type("Handler", (_Misbehaving,), {"folder": clips, **shared})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    made.url = f"http://127.0.0.1:{server.server_address[1]}"
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield Site(f"http://127.0.0.1:{server.server_address[1]}", requests)
+    yield made
     stopping.set()
     server.shutdown()
     server.server_close()

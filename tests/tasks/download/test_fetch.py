@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from storage.root import Root
 from tasks.download.config import DownloadConfig
 from tasks.download.fetch import download_source
 from tasks.download.key import key_document
+from tasks.download.scratch import scratch_root
 from tasks.download.sources import source_at
 from tasks.records import Dropped
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 CONFIG = DownloadConfig(allow_hosts=("127.0.0.1",), retries=0, timeout_seconds=1, max_bytes=1_000_000)
 
 
-def fetch(root: Root, location: str, config: DownloadConfig = CONFIG) -> Manifest:
-    source = source_at(location)
-    return download_source(root, source, config, key_document(config, source))
+def fetch(root: Root, location: str, config: DownloadConfig = CONFIG, given: str = "") -> Manifest:
+    source = source_at(location, given)
+    manifest = download_source(root, source, config, key_document(config, source))
+    assert isinstance(manifest, Manifest)
+    return manifest
 
 
 def drop(root: Root, location: str, config: DownloadConfig = CONFIG) -> Dropped:
@@ -40,11 +42,9 @@ def drop(root: Root, location: str, config: DownloadConfig = CONFIG) -> Dropped:
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The scratch folder of the test, which every fetch leaves empty."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
+    """The scratch folder of the test, which every fetch leaves empty that no second try could go on from."""
+    monkeypatch.setenv("TRITRACK_SCRATCH", str(tmp_path / "scratch"))
+    return scratch_root()
 
 
 @pytest.mark.parametrize("name", ["good.mp4", "one.mp4"])
@@ -140,7 +140,7 @@ def test_each_ill_answer_has_its_class_reason_and_words(
     [
         ("absent.mp4", "permanent", "missing_file"),
         ("", "permanent", "not_a_file"),
-        ("nul\0.mp4", "permanent", "bad_path"),
+        ("nul\0.mp4", "permanent", "unusable"),
         ("x" * 300 + ".mp4", "permanent", "bad_path"),
         ("good.mp4/x.mp4", "permanent", "bad_path"),
         ("zero.mp4", "poison", "empty"),

@@ -1,4 +1,4 @@
-"""Formats that yt-dlp picks for us, and lists of videos that are refused."""
+"""Formats that yt-dlp picks for us."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 import yt_dlp
 
 from tasks.download.config import DownloadConfig
-from tasks.download.ytdlp import _require_one_video, format_expression
-from tasks.records import Dropped
+from tasks.download.ytdlp import format_expression
 
 
 def pick(formats: list[dict[str, Any]], **config: Any) -> str:
@@ -53,18 +52,3 @@ def test_the_format_under_the_cap_without_sound_is_preferred(formats: list[dict[
 
 def test_the_users_own_expression_is_used() -> None:
     assert pick([SOUND, both("b720", 720), both("b1080", 1080)], format="best[height>1000]") == "b1080"
-
-
-@pytest.mark.parametrize(
-    ("found", "kind", "reason"),
-    [
-        (None, "transient", "unknown"),
-        ({"_type": "playlist", "title": "Ten clips", "entries": []}, "permanent", "playlist"),
-        ({"_type": "multi_video", "id": "x"}, "permanent", "playlist"),
-        ({"is_live": True}, "transient", "live"),
-    ],
-)
-def test_what_is_not_one_video_is_refused(found: dict[str, Any] | None, kind: str, reason: str) -> None:
-    with pytest.raises(Dropped) as caught:
-        _require_one_video(found)
-    assert (caught.value.kind, caught.value.reason) == (kind, reason)

@@ -1,4 +1,4 @@
-"""Boxes, camera motion, proposals, cuts, gates, crops and signatures, each against known truth."""
+"""Boxes, camera motion, proposals, cuts, gates and crops, each against known truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tasks.track.estimators.klt import follow_points
 from tasks.track.follow import BoxStep
 from tasks.track.gates import appearance_patch, correlation, frame_reason, step_reason
 from tasks.track.proposals import propose_windows
-from tasks.track.signature import SignatureSampler, perceptual_hash
 from tests.tasks.track.conftest import moving_square, shifted, textured
 
 whole = st.integers(-20, 60)
@@ -170,33 +169,3 @@ def test_a_crop_at_the_corner_is_reflected_and_a_large_one_is_scaled() -> None:
     assert np.abs(corner.astype(int) - expected).mean() < 3
     large = cv2.imdecode(np.frombuffer(context_crop(frame, (100, 100, 600, 600)), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert large.shape == (512, 512)
-
-
-def test_hashes_survive_noise_light_and_size_and_tell_pictures_apart() -> None:
-    rng = np.random.default_rng(0)
-    pictures = [shifted(textured(seed, 40, 60), 0, 0, 8, (480, 320)) for seed in range(8)]
-    changed = [np.clip(picture * 0.9 + 12 + rng.normal(0, 6, picture.shape), 0, 255) for picture in pictures]
-    for picture, other in zip(pictures, changed, strict=True):
-        small = cv2.resize(other.astype(np.uint8), (240, 160), interpolation=cv2.INTER_AREA)
-        assert bits(perceptual_hash(picture), perceptual_hash(small)) <= 6
-    apart = [
-        bits(perceptual_hash(one), perceptual_hash(other)) for one in pictures for other in pictures if one is not other
-    ]
-    assert np.median(apart) >= 24
-    assert len(perceptual_hash(pictures[0])) == 16
-
-
-@pytest.mark.parametrize("num_frames", [1, 5, 8, 64, 65, 1000])
-def test_signatures_are_spread_evenly_whatever_the_length(num_frames: int) -> None:
-    sampler, known = SignatureSampler(), {}
-    for index in range(num_frames):
-        grey = np.random.default_rng(index).integers(0, 255, (32, 32), dtype=np.uint8)
-        known[perceptual_hash(grey)] = index
-        sampler.feed(index, grey)
-    places = np.array([known[value] for value in sampler.signature(8)])
-    wanted = (np.arange(8) + 0.5) * num_frames / 8
-    assert np.abs(places - wanted).max() <= max(1.0, num_frames / 64)
-
-
-def bits(one: str, other: str) -> int:
-    return (int(one, 16) ^ int(other, 16)).bit_count()

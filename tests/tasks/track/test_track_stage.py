@@ -196,7 +196,8 @@ def test_a_unit_is_committed_and_read_by_duckdb(
     assert (manifest.facts["width"], manifest.facts["height"], manifest.facts["fps"]) == (320, 240, 25)
     signature = manifest.facts["signature"]
     assert isinstance(signature, list)
-    assert [len(value) for value in signature] == [16] * 8
+    assert {len(value) for value in signature} == {16}
+    assert 1 <= len(signature) <= 32
     local = tmp_path / "tracks.parquet"
     local.write_bytes(read_file(root, manifest.files["tracks.parquet"]))
     found = duckdb.sql(
