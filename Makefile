@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -24,6 +24,10 @@ bench-storage: $(VENV)/.test
 # Clips a second beside plain yt-dlp and beside what the network allows, at 50 and at 500 ms of latency: 15 minutes.
 bench-download: $(VENV)/.test
 	$(BIN)/python -m tests.bench.download
+
+# Copies found and strangers taken for copies, over real and generated clips, and the search: 15 minutes.
+bench-duplicates: $(VENV)/.test
+	$(BIN)/python -m tests.bench.duplicates
 
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90

@@ -111,6 +111,59 @@ _stage_command("evaluate", "Run the benchmarks on the newest checkpoint and writ
 
 
 @app.command()
+def refresh(
+    sources: SourcesOption = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    only: OnlyOption = "",
+    retry: RetryOption = None,
+    retrain_share: Annotated[
+        float, typer.Option(min=0, help="Train again once so large a share of the pairs is new; 0: at any new pair.")
+    ] = 0.1,
+    verbose: VerboseOption = False,
+) -> None:
+    """Read playlists, feeds and lists again, run what they add, and record the night."""
+    from flows import running
+
+    description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
+    running.run_refresh(description, _console, only=only, retrain_share=retrain_share, verbose=verbose)
+
+
+@app.command()
+def preflight(
+    sources: SourcesOption = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What this machine lacks to fetch the sources; asks no host. Exit code 1 where something cannot be fetched."""
+    from flows import maintain
+
+    description = _describe(config, root, dataset, sources, preset, overrides)
+    if not maintain.show_preflight(description, _console, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def nights(
+    name: Annotated[str, typer.Argument(help="The data set.")] = "default",
+    root: RootOption = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Show so many nights, the newest.")] = 14,
+    as_json: JsonOption = False,
+) -> None:
+    """The last refreshes of a data set: what each tried, kept and tracked, and which were marked."""
+    from flows import nights as recorded
+
+    recorded.show_nights(_root(root), name, _console, limit=limit, as_json=as_json)
+
+
+@app.command()
 def status(
     root: RootOption = None,
     dataset: DatasetOption = None,
@@ -241,12 +294,16 @@ def serve(
     nightly: Annotated[str | None, typer.Option(help="Cron line on which `refresh` runs, e.g. '0 3 * * *'.")] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the cron line.")] = "UTC",
     limit: Annotated[int, typer.Option(min=1, help="Flow runs at the same time.")] = 4,
+    notify: Annotated[
+        str | None,
+        typer.Option(help="A notification block of the server that is told of bad nights, e.g. slack-webhook/lab."),
+    ] = None,
 ) -> None:
     """Register the deployments with a running Prefect server and run what its UI starts."""
     from flows import deploy
 
     description = _describe(config, root, dataset, sources, preset, overrides)
-    deploy.serve_deployments(description, cron=nightly, timezone=timezone, limit=limit)
+    deploy.serve_deployments(description, cron=nightly, timezone=timezone, limit=limit, notify=notify)
 
 
 @app.command()

@@ -17,11 +17,13 @@ from rich.table import Column, Table
 from flows.accept import accept_stage
 from flows.description import Description
 from flows.explain import StageExplanation, explain_run
+from flows.plan import plan_download
 from flows.sources import open_description
 from storage.findings import Report
 from storage.leases import Lease
 from storage.root import Root, RootError, open_root
 from storage.versions import Head, dataset_names, latest_version, read_head, version_numbers
+from tasks.download.preflight import preflight
 from tasks.download.sources import source_at
 
 _SHOWN = 50
@@ -70,6 +72,21 @@ def accept(description: Description, stage: str, console: Console, *, as_json: b
     elif done.accepted:
         console.print(f"{version.name} is now version {done.version}; stages after {stage} go on as before.")
     return not done.refused
+
+
+def show_preflight(description: Description, console: Console, *, as_json: bool) -> bool:
+    """What this machine lacks to fetch the sources that are still to be fetched; whether nothing of it blocks."""
+    root, version, given = open_description(description, create=False)
+    plan = plan_download(version, given, description.config)
+    findings = preflight(description.config.download, [unit.item for unit in plan.units])
+    if as_json:
+        _dump([asdict(finding) for finding in findings])
+    for finding in [] if as_json else findings:
+        colour = "red" if finding.severity == "blocks" else "yellow"
+        console.print(f"[{colour}]{finding.severity}[/] {escape(finding.text)}")
+    if not findings and not as_json:
+        console.print(f"Nothing is missing for the {len(plan.units)} sources that are to be fetched into {root.url}.")
+    return all(finding.severity != "blocks" for finding in findings)
 
 
 def show_datasets(url: str, console: Console, *, as_json: bool) -> None:

@@ -6,32 +6,15 @@ from typing import Any
 
 from prefect import flow
 
-from flows.download import download
-from flows.evaluate import evaluate
-from flows.forms import form, select
+from flows.forms import form
 from flows.parameters import Dataset, Only, RootUrl, Sources
-from flows.shard import shard
-from flows.track import track
-from flows.train import train
-
-STAGES = ("download", "track", "shard", "train", "evaluate")
+from flows.stages import STAGES, Summary, run_stages
 
 
 @flow(name="pipeline", flow_run_name="pipeline {dataset}", persist_result=False)
 @form("seed", *STAGES, "execution")
 def pipeline(
     root: RootUrl, dataset: Dataset = "default", sources: Sources = "", only: Only = "", **fields: Any
-) -> list[dict[str, Any]]:
+) -> list[Summary]:
     """Run every stage in order; each does what is missing and leaves the rest alone."""
-    where: dict[str, Any] = {"root": root, "dataset": dataset}
-    fetch = {**where, "sources": sources, "only": only, **select(fields, "download", "execution")}
-    follow = {**where, "only": only, **select(fields, "track", "execution")}
-    summaries = [download(**fetch), track(**follow)]
-    if summaries[-1]["wanting"]:  # bytes that were dropped once tracked are needed again
-        summaries += [download(**fetch), track(**follow)]
-    return [
-        *summaries,
-        shard(**where, **select(fields, "shard", "seed", "execution")),
-        train(**where, **select(fields, "train", "seed", "execution")),
-        evaluate(**where, **select(fields, "evaluate", "seed", "execution")),
-    ]
+    return list(run_stages(root, dataset, sources, fields, only=only))

@@ -25,7 +25,7 @@ from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
 from tasks.evaluate.key import key_document as benchmark_document
 from tasks.presets import RunConfig
 from tasks.shard.key import shard_document, triplets_document
-from tasks.shard.split import split_videos
+from tasks.shard.split import leave_out, split_videos
 from tasks.track.key import key_document as track_document
 from tasks.train.key import key_document as train_document
 
@@ -149,7 +149,8 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
     reached = reached_videos(version)
     split = split_videos(tracked, config.shard, config.seed, reached)
     videos = {video: entry for video, entry in split.items() if video in reached}
-    wanted = {entry.key: entry.split for entry in videos.values() if entry.tracks and entry.split}
+    left = leave_out(videos, config.shard, {track for shard in version.shards for track in shard.tracks})
+    wanted = {entry.key: entry.split for video, entry in videos.items() if entry.tracks and video not in left}
     kept = [shard for shard in version.shards if _is_wanted(shard, wanted, config)]
     packed = {key for shard in kept for key in shard.tracks}
     units, fresh = [], []
@@ -175,7 +176,8 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
         else:
             work = "tasks.shard.triplets:index_triplets"
             triplets = Unit("triplet index", document, work, (keys, groups, config.seed))
-    return ShardPlan(StagePlan("shard", tuple(units), tuple(cached)), videos, shards, triplets)
+    note = ", ".join(f"{number} videos left out: {why}" for why, number in sorted(Counter(left.values()).items()))
+    return ShardPlan(StagePlan("shard", tuple(units), tuple(cached), note=note), videos, shards, triplets)
 
 
 def plan_train(version: Version, config: RunConfig) -> StagePlan:

@@ -50,6 +50,30 @@ def run_pipeline(
     _show_report(root, version, console, time.monotonic() - started)
 
 
+def run_refresh(
+    description: Description, console: Console, *, only: str = "", retrain_share: float = 0.1, verbose: bool = False
+) -> None:
+    """Run the refresh flow: the sources are read again, and the night is recorded and judged."""
+    from flows.forms import flatten
+    from flows.nights import show_nights
+    from flows.refresh import refresh
+
+    started = time.monotonic()
+    root, _, _ = open_description(description)
+    parameters = {
+        "sources": description.sources,
+        "only": only,
+        "refresh_retrain_share": retrain_share,
+        **flatten(description.config),
+    }
+    summaries = _run_flow(refresh, description, parameters, verbose)
+    _show_summaries([summary for summary in summaries if "seconds" in summary], console)
+    version = latest_version(root, description.dataset)
+    _show_failures(version, console)
+    show_nights(description.root, description.dataset, console, limit=7)
+    _show_report(root, version, console, time.monotonic() - started)
+
+
 def run_one(stage: str, description: Description, console: Console, *, only: str = "", verbose: bool = False) -> None:
     """Run one stage's flow: what is committed upstream and missing here."""
     import importlib

@@ -83,8 +83,8 @@ def _scratch(min_free_bytes: int) -> Iterator[Finding]:
         return
     if free < min_free_bytes:
         needed = f"download.min_free_bytes = {min_free_bytes:,}"
-        yield _blocks(
-            "", f"scratch: {folder} has {free:,} bytes free, less than {needed}; free space, or set TRITRACK_SCRATCH"
+        yield _warns(  # no more: the fetch leaves its sources pending, and goes on where space is made
+            f"scratch: {folder} has {free:,} bytes free, less than {needed}; free space, or set TRITRACK_SCRATCH"
         )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from flows.claim import claim_refresh
+from storage.leases import Lease
 from storage.root import open_root
 from storage.versions import latest_version
 from tests.flows.conftest import Server, running, wait_until
@@ -125,6 +127,26 @@ def test_every_flow_starts_from_its_form_and_finds_its_units_cached(page: Page, 
     if name != "refresh":
         wait_until(lambda: _task_states(served, run) <= FINAL_TASKS, 30)
         assert _task_states(served, run) == {"Cached"}
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_refresh_that_overlaps_shows_as_refused_and_a_night_as_a_table(
+    page: Page, served: Server, root: Path
+) -> None:
+    opened = open_root(str(root))
+    with Lease(opened, "run") as lease:
+        assert claim_refresh(opened, lease, "default") is None
+        refused = served.start("refresh")
+        assert served.wait(refused) == "COMPLETED"
+    page.goto(f"{served.url}/runs/flow-run/{refused}")
+    page.get_by_text("Refused").first.wait_for()
+    page.screenshot(path=_SHOTS / "7-refused-refresh.png")
+    night = served.start("refresh")
+    assert served.wait(night) == "COMPLETED", [log["message"] for log in served.logs(night)]
+    (newest,) = (one for one in served.post("artifacts/latest/filter", {}) if one["key"] == "default-nights")
+    page.goto(f"{served.url}/artifacts/artifact/{newest['latest_id']}")
+    page.get_by_text("night (UTC)").first.wait_for()
+    page.screenshot(path=_SHOTS / "8-nights.png")
 
 
 @pytest.mark.usefixtures("filled")

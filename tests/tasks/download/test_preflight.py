@@ -263,9 +263,9 @@ def test_a_scratch_folder_that_takes_no_file_blocks(monkeypatch: pytest.MonkeyPa
     assert "Permission denied" in text
 
 
-def test_a_scratch_disk_with_too_little_space_blocks() -> None:
+def test_a_scratch_disk_with_too_little_space_is_told() -> None:
     ((host, severity, text),) = found([], DownloadConfig(min_free_bytes=1 << 60))
-    assert (host, severity) == ("", "blocks")
+    assert (host, severity) == ("", "warns")
     assert "min_free_bytes" in text
 
 
