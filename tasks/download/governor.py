@@ -116,7 +116,8 @@ class Governor:
             host.claimed += 1  # found in storage: nobody was asked
         else:
             host.silent = 0
-            if host.state.streak:
+            # An answer to what was asked before the host closed says nothing of now.
+            if host.state.streak and host.state.closed_until <= time.time():
                 self._change(host, reopen)
         self.stopped = self.stopped or self._budget(None if outcome.failure else outcome)
         return outcome

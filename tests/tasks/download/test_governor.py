@@ -169,6 +169,24 @@ def test_a_refusal_opens_the_circuit_and_burns_nothing(root: Root, clock: Clock,
     assert governor.come_back >= clock.now + 800
 
 
+def test_an_answer_from_before_a_refusal_reopens_nothing(root: Root, clock: Clock) -> None:
+    governor = Governor(root, DownloadConfig(per_host_connections=3))
+    units = _units(10)
+    governor.offer(units)
+    first, second, third = (governor.take() for _ in range(3))
+    assert isinstance(first, int)
+    assert isinstance(second, int)
+    assert isinstance(third, int)
+    refusal = Dropped("transient", "rate_limited", "HTTP Error 429", retry_after=7200.0)
+    assert governor.judge(first, failed(units[first], refusal), refusal)
+    until = governor.come_back
+    governor.judge(second, Outcome(units[second].item, units[second].key), None)
+    clock.now += 1
+    assert governor.judge(third, failed(units[third], refusal), refusal)
+    assert governor.come_back == until
+    assert governor.take() is None
+
+
 def test_a_second_worker_sees_an_open_circuit(root: Root, clock: Clock) -> None:
     refuse = Drive(clock, lambda host, before, now: Dropped("transient", "rate_limited", "HTTP Error 429"))
     refuse.run(Governor(root, DownloadConfig()), _units(1))
