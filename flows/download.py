@@ -57,8 +57,10 @@ def download(
         words = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
         message = "; ".join(filter(None, (summary["note"], words)))
         come_back = fetching.governor.come_back if fetching.governor else 0.0
+        refusals = fetching.governor.refusals if fetching.governor else set()
+        refused = sum(number for why, number in run.pending.items() if why in refusals)
         moment = datetime.fromtimestamp(come_back, UTC).isoformat(timespec="seconds") if come_back else ""
-        return Completed(message=message or None, data=summary | changes | {"come_back": moment})
+        return Completed(message=message or None, data=summary | changes | {"come_back": moment, "refused": refused})
 
 
 @dataclass

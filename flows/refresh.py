@@ -99,6 +99,7 @@ class _Night:
         self.before = latest_version(self.root, self.dataset)
 
     def stages_left_out(self) -> Mapping[str, str]:
+        """Once the shards are there: whether to train on them, and what is left out otherwise."""
         version, config = latest_version(self.root, self.dataset), unflatten(self.fields)
         self.retraining = decide_training(self.root, version, config, self.retrain_share)
         for stage, note in self.retraining.left_out.items():
@@ -134,7 +135,7 @@ class _Night:
             run=str(run.id) if run else "",
         )
         night = measure_night(self.root, self.before, latest_version(self.root, self.dataset), night)
-        return replace(sum_up(night, self.summaries), ended=datetime.now(UTC).isoformat(timespec="seconds"))
+        return replace(sum_up(night, self.summaries), ended=datetime.now(UTC).isoformat(timespec="microseconds"))
 
 
 def _ended(name: str, message: str) -> State[list[Summary]]:

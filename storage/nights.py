@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Night:
-    """One refresh of a whole data set. Times are ISO 8601, UTC; `started` has microseconds and names the record.
+    """One refresh of a whole data set. Times are ISO 8601, UTC; `started` and `ended` have microseconds.
 
     `scheduled`: when it was due. `version_before`, `version`: of the data set. `tried`: sources of which this night
     brought an outcome; `kept`: those that came through download and tracking; `dropped`: the others, by reason.

@@ -64,6 +64,7 @@ class Governor:
     429, a bot check or a Retry-After opens its circuit: the source that met it and those behind it stay pending, and
     once the time is over a single one is tried first. A pause of up to `max_wait_seconds` is waited for.
     `come_back`: when the first of the hosts that were left may be asked again (seconds since the epoch), 0 for none.
+    `refusals`: why sources are left whose host, unlike a budget, said no.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Governor:
         blocked: Mapping[str, str] | None = None,
     ) -> None:
         self.come_back = 0.0
+        self.refusals: set[str] = set()
         self._root, self._config, self._budget, self._blocked = root, config, budget, blocked or {}
         self._hosts: dict[str, _Host] = {}
         self._units: Sequence[Unit] = ()
@@ -140,7 +142,9 @@ class Governor:
         if now - host.read_at > _READ_AGAIN_SECONDS:  # another worker may have been refused meanwhile
             host.state, host.read_at = from_record(read_register(self._root, register_of(host.name))), now
         if host.state.closed_until > now:
-            return self._hold_or_wait(host, host.state.reason, host.state.closed_until)
+            pause = self._hold_or_wait(host, host.state.reason, host.state.closed_until)
+            self.refusals |= {host.held} - {""}
+            return pause
         allowed = min(self._config.per_host_connections, host.site.connections or self._config.per_host_connections)
         if host.running >= (1 if host.state.streak else allowed):
             return float("inf")  # the end of one wakes whoever waits
@@ -201,6 +205,7 @@ class Governor:
             host = _Host(name, SITES.get(name, Site()), HostState())
             if name in self._blocked:
                 host.held = f"{name}: {self._blocked[name]}"
+                self.refusals.add(host.held)
             self._hosts[name] = host
         return self._hosts[name]
 

@@ -119,6 +119,7 @@ def test_the_hour_s_budget_is_shared_and_what_it_does_not_hold_is_left(root: Roo
     done = [len(Drive(clock, _always).run(governor, _units(15))) for governor in governors]
     assert done == [15, 5]
     assert "20 sources of this hour are spent" in governors[1].left(_units(1)[0])
+    assert governors[1].refusals == set(), "a budget is no refusal"
     assert governors[1].come_back == pytest.approx(START + 3600, abs=60)
     assert root.names("state/hosts"), "the state lies in the root"
     clock.now = governors[1].come_back + 1
@@ -167,6 +168,7 @@ def test_a_refusal_opens_the_circuit_and_burns_nothing(root: Root, clock: Clock,
     assert sum(host == "a.example" for _, host in drive.asked) == 4
     assert "no more of you; run again after" in governor.left(units[40])
     assert governor.come_back >= clock.now + 800
+    assert governor.refusals == {governor.left(units[40])}
 
 
 def test_an_answer_from_before_a_refusal_reopens_nothing(root: Root, clock: Clock) -> None:
