@@ -24,7 +24,9 @@ def judge(place: Place, reference: Reference, events: Sequence[Event], report: R
     root = open_root(place.root)
     interruptions = sum(event.event == "end" and event.what != "done" for event in events)
     report.failures += _repeated(events, report, interruptions)
-    scratch = [path.name for path in place.scratch.iterdir() if not path.name.startswith(_TORCH)]
+    own = place.scratch / f"tritrack-{os.getuid()}"  # unfinished downloads, which the next run goes on from
+    folders = [*(path for path in place.scratch.iterdir() if path != own), *(own.iterdir() if own.exists() else ())]
+    scratch = [path.name for path in folders if not path.name.startswith(_TORCH)]
     half = temporaries(Path(root.base)) if root.is_local else []
     report.temporary = len(scratch) + len(half)
     if len(scratch) > WORKERS * interruptions:
