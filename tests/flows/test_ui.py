@@ -61,8 +61,9 @@ def page(served: Server) -> Iterator[Page]:
 
 
 def _newest(server: Server, flow: str) -> str | None:
-    runs = server.post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1})
-    return str(runs[0]["id"]) if runs else None
+    """The newest run that somebody started; those that the schedule will start stand before it."""
+    runs = server.post("flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC"})
+    return next((str(run["id"]) for run in runs if not run["auto_scheduled"]), None)
 
 
 def _task_states(server: Server, run: str) -> set[str]:
