@@ -149,7 +149,7 @@ def views_of_copies(path: Path, folder: Path) -> dict[str, Views]:
     steps = [after - before for before, after in pairwise(original.seconds)]
     fps = 1 / max(float(np.median(steps)), 0.005) if steps else 25.0
     for name, copy in {**RE_ENCODES, **REFRAMINGS}.items():
-        target = folder / f"{path.stem}.mp4"
+        target = folder / f"{path.stem}-copy.mp4"
         _encode(path, target, copy, fps)
         views[name] = views_of(target)
         target.unlink()
