@@ -89,7 +89,7 @@ def test_blocks_of_any_size_find_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     signatures = [text([source.choice(pool) for _ in range(source.randint(0, 20))]) for _ in range(80)]
     expected = set(near_duplicates(signatures, 10, 10))
     assert len(expected) > 100
-    for name, size in (("_ROWS", 7), ("_BLOCK", 13), ("_PAIRS", 5)):
+    for name, size in (("_OWNERS", 7), ("_BLOCK", 13), ("_PAIRS", 5)):
         monkeypatch.setattr(tasks.shard.duplicates, name, size)
     found = list(near_duplicates(signatures, 10, 10))
     assert len(found) == len(set(found))
