@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from flows.description import Description, describe_run
+from flows.options import JsonOption, OnlyOption, RootOption, SetOption, VerboseOption, described
 from flows.plan import StageFailed
 from storage.root import RootError
 
@@ -25,50 +26,14 @@ app = typer.Typer(
 )
 _console = Console()
 
-Retry = Literal["permanent", "poison", "all"]
 StageName = Literal["download", "track", "shard", "train", "evaluate"]
-
-RootOption = Annotated[
-    str | None,
-    typer.Option("--root", "-r", help="Storage root: a folder or s3://bucket/prefix.", envvar="TRITRACK_ROOT"),
-]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help="Name of the data set.  [default: default]")]
-SourcesOption = Annotated[
-    str | None,
-    typer.Option("--sources", "-s", help="A list file, a folder, a video file or a URL.", show_default=False),
-]
-PresetOption = Annotated[
-    str | None, typer.Option("--preset", "-p", help="sample (default) or paper.", show_default=False)
-]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file that describes the run.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override one field, e.g. --set track.estimator=dis. May be repeated.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-OnlyOption = Annotated[
-    str,
-    typer.Option(
-        help="A part of the sources: a URL or path, first digits of an id, a range such as 0:100, or 'batch 3'.",
-        show_default=False,
-    ),
-]
-RetryOption = Annotated[
-    Retry | None,
-    typer.Option("--retry", help="Try failures of this class again, beside the transient ones.", show_default=False),
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
 
 @app.command()
+@described()
 def run(
-    sources: SourcesOption = None,
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
     only: OnlyOption = "",
-    retry: RetryOption = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
     ] = False,
@@ -77,27 +42,20 @@ def run(
     """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
     from flows import running
 
-    description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
     running.run_pipeline(description, _console, only=only, verbose=verbose, always_flow=flow)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
     """Register the command of one stage; all take the same options."""
 
+    @described()
     def command(
-        root: RootOption = None,
-        dataset: DatasetOption = None,
-        sources: SourcesOption = None,
-        preset: PresetOption = None,
-        config: ConfigOption = None,
-        overrides: SetOption = None,
+        description: Description,
         only: OnlyOption = "",
-        retry: RetryOption = None,
         verbose: VerboseOption = False,
     ) -> None:
         from flows import running
 
-        description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
         running.run_one(stage, description, _console, only=only, verbose=verbose)
 
     app.command(stage, help=help_text)(command)
@@ -111,15 +69,10 @@ _stage_command("evaluate", "Run the benchmarks on the newest checkpoint and writ
 
 
 @app.command()
+@described()
 def refresh(
-    sources: SourcesOption = None,
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
     only: OnlyOption = "",
-    retry: RetryOption = None,
     retrain_share: Annotated[
         float, typer.Option(min=0, help="Train again once so large a share of the pairs is new; 0: at any new pair.")
     ] = 0.1,
@@ -128,24 +81,18 @@ def refresh(
     """Read playlists, feeds and lists again, run what they add, and record the night."""
     from flows import running
 
-    description = _describe(config, root, dataset, sources, preset, _retrying(overrides, retry))
     running.run_refresh(description, _console, only=only, retrain_share=retrain_share, verbose=verbose)
 
 
 @app.command()
+@described("retry")
 def preflight(
-    sources: SourcesOption = None,
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
     as_json: JsonOption = False,
 ) -> None:
     """What this machine lacks to fetch the sources; asks no host. Exit code 1 where something cannot be fetched."""
     from flows import maintain
 
-    description = _describe(config, root, dataset, sources, preset, overrides)
     if not maintain.show_preflight(description, _console, as_json=as_json):
         raise typer.Exit(1)
 
@@ -164,50 +111,38 @@ def nights(
 
 
 @app.command()
+@described("sources", "retry")
 def status(
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
 ) -> None:
     """What a data set holds, what a run would do now, what failed and why, and where the report is."""
     from flows import running
 
-    running.show_status(_describe(config, root, dataset, None, preset, overrides), _console)
+    running.show_status(description, _console)
 
 
 @app.command()
+@described("retry")
 def explain(
-    sources: SourcesOption = None,
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
     as_json: JsonOption = False,
 ) -> None:
     """What a run would do, stage by stage, and why: the difference to what is committed. Runs nothing."""
     from flows import maintain
 
-    description = _describe(config, root, dataset, sources, preset, overrides)
     maintain.show_explanation(description, _console, as_json=as_json)
 
 
 @app.command()
+@described("sources", "retry")
 def accept(
+    description: Description,
     stage: Annotated[StageName, typer.Argument(help="track, shard, train or evaluate.")],
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a stage's committed units stand for the present code and libraries; exit code 1 where one may not."""
     from flows import maintain
 
-    description = _describe(config, root, dataset, None, preset, overrides)
     if not maintain.accept(description, stage, _console, as_json=as_json):
         raise typer.Exit(1)
 
@@ -284,13 +219,9 @@ def gc(
 
 
 @app.command()
+@described("retry")
 def serve(
-    sources: SourcesOption = None,
-    root: RootOption = None,
-    dataset: DatasetOption = None,
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
+    description: Description,
     nightly: Annotated[str | None, typer.Option(help="Cron line on which `refresh` runs, e.g. '0 3 * * *'.")] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the cron line.")] = "UTC",
     limit: Annotated[int, typer.Option(min=1, help="Flow runs at the same time.")] = 4,
@@ -302,7 +233,6 @@ def serve(
     """Register the deployments with a running Prefect server and run what its UI starts."""
     from flows import deploy
 
-    description = _describe(config, root, dataset, sources, preset, overrides)
     deploy.serve_deployments(description, cron=nightly, timezone=timezone, limit=limit, notify=notify)
 
 
@@ -322,21 +252,6 @@ def demo(
     from flows import demo as demonstration
 
     demonstration.run_demo(folder, root, overrides or (), _console, num_videos=videos, verbose=verbose)
-
-
-def _describe(
-    config: Path | None,
-    root: str | None,
-    dataset: str | None,
-    sources: str | None,
-    preset: str | None,
-    overrides: list[str] | None,
-) -> Description:
-    return describe_run(config, root=root, dataset=dataset, sources=sources, preset=preset, overrides=overrides or ())
-
-
-def _retrying(overrides: list[str] | None, retry: Retry | None) -> list[str]:
-    return [*(overrides or ()), *([f"download.retry={retry}"] if retry else ())]
 
 
 def _root(root: str | None) -> str:

@@ -49,15 +49,13 @@ def download(
     """Fetch every source that has no video yet; without sources, those that the data set knows."""
     with open_run("download", root, dataset, fields) as run:
         before = run.version
-        prune_scratch(run.config.download.scratch_bytes)
         fetching = _Fetching(run, sources, only, expand)
         fetching.fetch()
         summary = finish(run, fetching.plan(), fetching.outcomes)
         changes = counts_changed(before, run.version)
         words = ", ".join(f"{number} {what}" for what, number in changes.items() if number)
         message = "; ".join(filter(None, (summary["note"], words)))
-        come_back = fetching.governor.come_back if fetching.governor else 0.0
-        refusals = fetching.governor.refusals if fetching.governor else set()
+        come_back, refusals = fetching.governor.come_back, fetching.governor.refusals
         refused = sum(number for why, number in run.pending.items() if why in refusals)
         moment = datetime.fromtimestamp(come_back, UTC).isoformat(timespec="seconds") if come_back else ""
         return Completed(message=message or None, data=summary | changes | {"come_back": moment, "refused": refused})
@@ -72,11 +70,12 @@ class _Fetching:
     only: str
     expand: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    governor: Governor | None = None
+    governor: Governor = field(init=False)
     _cached: dict[str, None] = field(default_factory=dict)
     _failures: dict[str, Failure] = field(default_factory=dict)
 
     def fetch(self) -> None:
+        """Run the rounds, each recorded as it ends."""
         run, config = self.run, self.run.config
         given = given_sources(self.argument, run.version, config.download.allow_stores)
         chosen = with_listed(run.version, select(given, self.only, config.execution.batch_units))
@@ -86,6 +85,9 @@ class _Fetching:
                 chosen = known_sources(run.version) if is_all else with_listed(run.version, chosen)
             plan = plan_download(run.version, chosen, config, expand=self.expand and not depth)
             plan = replace(plan, units=tuple(unit for unit in plan.units if unit.key not in self.outcomes))
+            if not depth:
+                budget = intake_budget(run.version, config.download)
+                self.governor = Governor(run.root, config.download, budget, _prepare(config.download, plan))
             outcomes = self._round(plan)
             self._record(chosen, plan, outcomes)
             self.outcomes |= outcomes
@@ -99,10 +101,6 @@ class _Fetching:
 
     def _round(self, plan: StagePlan) -> dict[str, Outcome]:
         config = self.run.config
-        if self.governor is None and plan.units:
-            blocked = _blocked(config.download, plan)
-            budget = intake_budget(self.run.version, config.download)
-            self.governor = Governor(self.run.root, config.download, budget, blocked)
         self._cached |= dict.fromkeys(plan.cached)
         self._failures |= plan.failures or {}
         self.run.pending.clear()  # what was left in the round before is planned again
@@ -147,12 +145,15 @@ def counts_changed(before: Version, after: Version) -> dict[str, int]:
     }
 
 
-def _blocked(config: DownloadConfig, plan: StagePlan) -> dict[str, str]:
-    """Hosts that cannot be asked on this machine, and why; what is only doubtful is logged.
+def _prepare(config: DownloadConfig, plan: StagePlan) -> dict[str, str]:
+    """Make room for what the plan fetches; hosts that cannot be asked on this machine, and why.
 
-    Raises ValueError for what no host can be asked without.
+    What is only doubtful is logged. Raises ValueError for what no host can be asked without.
     """
-    blocked = {}
+    blocked: dict[str, str] = {}
+    if not plan.units:
+        return blocked
+    prune_scratch(config.scratch_bytes)
     for finding in preflight(config, [unit.item for unit in plan.units]):
         if finding.severity == "blocks" and not finding.host:
             raise ValueError(f"download: {finding.text}")

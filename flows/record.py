@@ -37,8 +37,9 @@ def record_download(
     entries, recipes = dict(version.sources), dict(version.recipes)
     fetched: dict[str, Mapping[str, JSON]] = {}
     when, named = time or "removed", {source.id for source in given.sources}
+    members = _members(entries) if left_out or any(outcome.listing for outcome in outcomes.values()) else {}
     for source_id in left_out:
-        _retire(entries, source_id, given.origin, when)
+        _retire(entries, members, source_id, given.origin, when)
     for source in given:
         document = download_document(config.download, source)
         standing = entries.get(source.id)
@@ -59,9 +60,11 @@ def record_download(
             recipes[entry.recipe] = document.recipe.to_json()
         if given.origin and source.id in named:
             entry = replace(entry, removed="", origins=tuple(sorted({*entry.origins, given.origin})))
-        entries[source.id] = replace(entry, given=source.given or entry.given)
-        if outcome and outcome.listing and not outcome.cached:
-            _record_listing(entries, source.id, outcome.listing, config, when)
+        if source.given and source.given != entry.given:
+            entry = replace(entry, given=source.given)
+        entries[source.id] = entry
+        if outcome and outcome.listing:
+            _record_listing(entries, members, source.id, outcome.listing, config, when)
     returned = {outcome.facts.get("video") for outcome in outcomes.values() if not outcome.failure}
     videos = {
         video: replace(one, dropped=False) if one.dropped and video in returned else one
@@ -81,11 +84,25 @@ def _source_entry(before: SourceEntry, recipe: str, outcome: Outcome, time: str)
     return replace(before, key=outcome.key, recipe=recipe, video=video, failure=None, size=size)
 
 
+def _members(entries: Mapping[str, SourceEntry]) -> dict[str, set[str]]:
+    """The ids that each origin names."""
+    members: dict[str, set[str]] = {}
+    for source_id, entry in entries.items():
+        for origin in entry.origins:
+            members.setdefault(origin, set()).add(source_id)
+    return members
+
+
 def _record_listing(
-    entries: dict[str, SourceEntry], source_id: str, listing: Listing, config: RunConfig, time: str
+    entries: dict[str, SourceEntry],
+    members: dict[str, set[str]],
+    source_id: str,
+    listing: Listing,
+    config: RunConfig,
+    time: str,
 ) -> None:
     """Name what a list names now, and retire what it stopped to name; one that was cut short retires nothing."""
-    origin, named = listed_by(source_id), set()
+    origin, named = listed_by(source_id), set[str]()
     for location, given in listing.entries:
         source = source_at(location, given)
         named.add(source.id)
@@ -94,22 +111,27 @@ def _record_listing(
         entries[source.id] = replace(
             entry, given=source.given or entry.given, removed="", origins=tuple(sorted({*entry.origins, origin}))
         )
+    standing = members.setdefault(origin, set())
     if listing.complete and not config.download.keep_removed:
-        for other in [one for one, entry in entries.items() if origin in entry.origins and one not in named]:
-            _retire(entries, other, origin, time)
+        for other in sorted(standing - named):
+            _retire(entries, members, other, origin, time)
+    standing |= named
 
 
-def _retire(entries: dict[str, SourceEntry], source_id: str, origin: str, time: str) -> None:
+def _retire(
+    entries: dict[str, SourceEntry], members: dict[str, set[str]], source_id: str, origin: str, time: str
+) -> None:
     """Take an origin from a source; one that has none left gets a tombstone, and what it lists loses it in turn."""
     entry = entries[source_id]
     if origin not in entry.origins:
         return
+    members[origin].discard(source_id)
     others = tuple(one for one in entry.origins if one != origin)
     entries[source_id] = replace(entry, origins=others, removed="" if others else time)
     if entry.listing and not others:
         mine = listed_by(source_id)
-        for other in [one for one, named in entries.items() if mine in named.origins]:
-            _retire(entries, other, mine, time)
+        for other in sorted(members.get(mine, ())):
+            _retire(entries, members, other, mine, time)
 
 
 def record_track(version: Version, outcomes: Mapping[str, Outcome], recipes: Iterable[Recipe] = ()) -> Version:

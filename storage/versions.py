@@ -72,8 +72,9 @@ class SourceEntry:
 class VideoEntry:
     """One video: its track unit, what near-duplicates are told by, and its split.
 
-    `signature`: 64-bit perceptual hashes of sampled frames, 16 hex digits each, one after the other. `group`: the
-    digest that near-duplicates share. Both are empty and the split None until the video is tracked and sharded.
+    `signature`: 64-bit perceptual hashes of the frames that stand out, longest first, 16 hex digits each. `group`: the
+    digest that near-duplicates share. Both are empty and the split None until the video is tracked and sharded; a
+    group without a split has near-duplicates in both, and is packed nowhere.
     `accepted`: another key that the unit was accepted for. `dropped`: its bytes were dropped once it was tracked.
     """
 

@@ -67,9 +67,6 @@ class Outcome:
 class Intake(Protocol):
     """Decides which unit of a batch begins when, and what the outcome of one means for the others."""
 
-    stopped: str
-    """What ran out for all units that are still to come, or nothing."""
-
     def offer(self, units: Sequence[Unit]) -> None:
         """Begin on a batch."""
 

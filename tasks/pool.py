@@ -7,6 +7,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -165,7 +166,8 @@ class WorkerPool:
         except (EOFError, ConnectionResetError):  # it is dead: by the CPU limit, or of something else
             worker.process.join()
             worker.pipe.close()
-            return _told_by(worker.process.exitcode, self.limits)
+            is_spent = worker.process.exitcode == -signal.SIGXCPU
+            return Reply(dropped=self.limits.out_of_cpu()) if is_spent else None
         if reply.spent:
             worker.pipe.close()
             worker.process.join()
@@ -229,14 +231,6 @@ def _start_forkserver(preload: Sequence[str]) -> None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-
-
-def _told_by(exitcode: int | None, limits: Limits) -> Reply | None:
-    from signal import SIGXCPU
-
-    if exitcode == -SIGXCPU:
-        return Reply(dropped=limits.out_of_cpu())
-    return None
 
 
 def _work(pipe: connection.Connection, environment: dict[str, str], limits: Limits) -> None:

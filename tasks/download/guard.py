@@ -52,6 +52,7 @@ class Guard:
         self._proxies = {host for url in proxies.values() if url and (host := urlsplit(url).hostname)}
 
     def check(self, url: str) -> None:
+        """Refuse a request before anything of it is sent, its name's lookup included."""
         try:
             require_public(url, self._allow_hosts)
         except Dropped as refusal:
@@ -82,6 +83,7 @@ class Guard:
             request.add_header("If-Range", validator)
 
     def note(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        """Keep what a response's head says of its host and of the version of its body."""
         if status in _ASKING:
             self.retry_after = max(self.retry_after, _seconds(headers.get("Retry-After", "")))
         tag = headers.get("ETag", "")

@@ -41,6 +41,7 @@ class Validators:
         return str(self._known.get(_name(url), ""))
 
     def keep(self, url: str, validator: str) -> None:
+        """Note what a server calls the body of a URL now."""
         standing = self._known.get(_name(url))
         if len(validator) <= _LONGEST_VALIDATOR and standing != validator:
             if standing:

@@ -14,6 +14,7 @@ from typing import Any
 import yt_dlp
 from yt_dlp.version import __version__ as YTDLP_VERSION
 
+from storage.keys import JSON, canonical_json
 from tasks.download.addresses import require_public
 from tasks.download.config import DownloadConfig
 from tasks.download.failures import dropped
@@ -195,14 +196,14 @@ def _entries(source: Source, info: dict[str, Any]) -> Iterator[tuple[str, str]]:
         location = page if page and page != source.location else entry.get("url") or ""
         if not str(location).lower().startswith(("http://", "https://")):
             continue  # a list from outside names nothing but the web
-        known = {
+        known: dict[str, JSON] = {
             "title": _text(entry, "title"),
             "licence": _text(entry, "license"),
             "uploader": _text(entry, "uploader") or _text(entry, "channel"),
             "duration_seconds": _number(entry.get("duration")),
             "age_limit": _number(entry.get("age_limit")),
         }
-        yield str(location), json.dumps({name: value for name, value in known.items() if value}, sort_keys=True)
+        yield str(location), canonical_json({name: value for name, value in known.items() if value}).decode()
 
 
 def _drop_other_parts(scratch: Path, info: dict[str, Any], validators: Validators) -> None:

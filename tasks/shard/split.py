@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -67,19 +68,21 @@ def leave_out(videos: Mapping[str, VideoEntry], config: ShardConfig, packed: Col
 
 def _balance(splits: dict[str, Split], fresh: Sequence[str], counted: Collection[str], hold_out: bool) -> None:
     """Move new groups (in order of their hash) until two are trained on and, of three or more, one is held out."""
-
     if not fresh:
         return
+    counts = Counter(splits[group] for group in counted)
 
-    def count(split: Split) -> int:
-        return sum(splits[group] == split for group in counted)
+    def move(group: str, to: Split) -> None:
+        counts[splits[group]] -= 1
+        counts[to] += 1
+        splits[group] = to
 
     for group in reversed(fresh):
-        if count("train") < 2 and splits[group] == "held_out":
-            splits[group] = "train"
+        if counts["train"] < 2 and splits[group] == "held_out":
+            move(group, "train")
     for group in fresh:
-        if hold_out and count("held_out") < 1 and count("train") > 2:
-            splits[group] = "held_out"
+        if hold_out and counts["held_out"] < 1 and counts["train"] > 2:
+            move(group, "held_out")
 
 
 def _group(videos: Mapping[str, VideoEntry], bits: int) -> tuple[dict[str, VideoEntry], set[str]]:
@@ -123,10 +126,8 @@ def _clusters(
             small, large = sorted((members[one], members[other]), key=len)
             large |= small
             members |= dict.fromkeys(small, large)
-    for video in fresh:
-        linked = members[video]
-        if video == min(linked):
-            yield linked, set().union(*(found[member] for member in linked))
+    for linked in {id(linked): linked for linked in members.values()}.values():
+        yield linked, set().union(*(found[member] for member in linked))
 
 
 def _uniform(seed: int, group: str) -> float:
