@@ -6,16 +6,15 @@ changes. Planning does not need it, so that it is read only by those who ask, an
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from storage.manifests import StoredFile, read_file
+from storage.manifests import StoredFile
 from storage.metadata import Row
 from storage.root import Root
+from storage.tables import read_table
 from storage.version_tables import store_table
 from storage.versions import SourceEntry, Version
 
@@ -50,7 +49,7 @@ def read_metadata(root: Root, version: Version) -> pa.Table:
     Raises RootError where the table is missing or damaged.
     """
     file = version.tables.get("metadata")
-    return METADATA.empty_table() if file is None else pq.read_table(io.BytesIO(read_file(root, file)))
+    return METADATA.empty_table() if file is None else read_table(root, file)
 
 
 def write_metadata(root: Root, current: Version, changed: Version) -> StoredFile | None:
