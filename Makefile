@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -28,6 +28,10 @@ bench-download: $(VENV)/.test
 # Copies found and strangers taken for copies, over real and generated clips, and the search: 15 minutes.
 bench-duplicates: $(VENV)/.test
 	$(BIN)/python -m tests.bench.duplicates
+
+# How right trackers are, what the gates keep, pairs a minute and frames a second beside the paper's recipe: an hour.
+bench-track: $(VENV)/.test
+	$(BIN)/python -m tests.bench.track
 
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from flows.plan import plan_evaluate, plan_shard, plan_train, stands
+from flows.plan import audit_unit, plan_evaluate, plan_shard, plan_train, stands, unit_name
 from storage.concurrency import in_threads
 from storage.keys import KeyDocument, is_blessable, recipe_differences
 from storage.manifests import Manifest, accept, read_manifest
@@ -62,13 +62,15 @@ def accept_stage(root: Root, version: Version, config: RunConfig, stage: str) ->
         one for one in _candidates(version, config, stage, found) if (one.key, one.document.key) not in tried
     ]:
         tried |= {(one.key, one.document.key) for one in fresh}
-        for candidate, why, differences in in_threads(partial(_bless, root, stage), fresh):
+        for candidate, why, differences in in_threads(partial(_bless, root), fresh):
             if why:
                 refused[candidate.name] = why
             else:
                 refused.pop(candidate.name, None)
                 accepted[differences] += 1
                 found[candidate.key] = candidate.document.key
+    left = {candidate.name for candidate in _candidates(version, config, stage, found)}
+    refused = {name: why for name, why in refused.items() if name in left}  # without those whose inputs stand by now
     if found:
         note = f"accept: {len(found)} {stage} units for the present code"
         version = update_version(root, version.name, lambda current: _with_aliases(current, found), note)
@@ -79,9 +81,9 @@ def _candidates(version: Version, config: RunConfig, stage: str, found: Mapping[
     return list(_CANDIDATES[stage](_with_aliases(version, found), config))
 
 
-def _bless(root: Root, stage: str, candidate: _Candidate) -> tuple[_Candidate, str, str]:
+def _bless(root: Root, candidate: _Candidate) -> tuple[_Candidate, str, str]:
     """Let one unit stand for its document; gives why it was refused, or nothing and what was waved through."""
-    standing = read_manifest(root, stage, candidate.key)
+    standing = read_manifest(root, candidate.document.stage, candidate.key)
     if standing is None or (why := _refusal(standing, candidate.document)):
         return candidate, why if standing else "its commit is gone", ""
     differences = recipe_differences(standing.recipe.to_json(), candidate.document.recipe.to_json())
@@ -119,6 +121,9 @@ def _track_candidates(version: Version, config: RunConfig) -> Iterator[_Candidat
         document = track_document(config.track, video)
         if entry is not None and entry.key and not entry.failure and not stands(entry, document):
             yield _Candidate(video, entry.key, document)
+    audit = audit_unit(config).document  # its key holds the tracker's code too
+    if config.evaluate.audit_videos and not stands(version.units.get("audit"), audit):
+        yield from _units(version, {"audit": audit})
 
 
 def _shard_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
@@ -139,7 +144,7 @@ def _train_candidates(version: Version, config: RunConfig) -> Iterator[_Candidat
 
 def _evaluate_candidates(version: Version, config: RunConfig) -> Iterator[_Candidate]:
     units = plan_evaluate(version, config).units
-    return _units(version, {f"evaluate/{unit.item}": unit.document for unit in units})
+    return _units(version, {unit_name(unit): unit.document for unit in units})
 
 
 def _units(version: Version, documents: Mapping[str, KeyDocument]) -> Iterator[_Candidate]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from flows.description import Description, describe_run
-from flows.options import JsonOption, OnlyOption, RootOption, SetOption, VerboseOption, described
+from flows.options import DatasetOption, JsonOption, OnlyOption, RootOption, SetOption, VerboseOption, described
 from flows.plan import StageFailed
 from storage.root import RootError
 
@@ -145,6 +145,64 @@ def accept(
 
     if not maintain.accept(description, stage, _console, as_json=as_json):
         raise typer.Exit(1)
+
+
+@app.command()
+@described("sources", "retry")
+def audit(
+    description: Description,
+    videos: Annotated[
+        int | None, typer.Option("--videos", "-n", min=1, help="Generated videos.  [default: evaluate.audit_videos]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How often the configured tracker is wrong, and why, on generated videos whose truth is known."""
+    from flows import audit as auditing
+
+    auditing.run_audit(description, _console, num_videos=videos, as_json=as_json)
+
+
+@app.command()
+def show(
+    tracks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TRACK]...",
+            help="A track's name, first digits of a video's SHA-256, or a source's URL or path; none: a sample of all.",
+            show_default=False,
+        ),
+    ] = None,
+    root: RootOption = None,
+    dataset: DatasetOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and videos.")] = Path(
+        "tritrack-show"
+    ),
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Show rejected tracks instead, with the reason.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option(help="Only those rejected for this reason, e.g. occlusion.", show_default=False)
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Most tracks.  [default: 24 a sheet, all in a video]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at tracks: contact sheets, and videos with the boxes drawn on them."""
+    from flows import show as showing
+
+    where = describe_run(root=root, dataset=dataset)
+    showing.show(
+        where.root,
+        where.dataset,
+        tracks or (),
+        out,
+        _console,
+        rejected=rejected,
+        reason=reason,
+        limit=limit,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The evaluate flow: a checkpoint to scores and the report."""
+"""The evaluate flow: a checkpoint to scores, the audit of the tracker, and the report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_evaluate
+from flows.plan import plan_evaluate, unit_name
 from flows.record import record_units, unit_entry
 from flows.results import report_place, scores_of
 from flows.stage import finish, open_run, run_singles, told
@@ -17,13 +17,14 @@ from tasks.evaluate.task import evaluate_unit
 
 
 @flow(name="evaluate", flow_run_name="evaluate {dataset}", persist_result=False)
-@form("evaluate", "seed", "execution")
+@form("evaluate", "track", "seed", "execution")
 def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
-    """Run the benchmarks on the newest checkpoint, beside the same network untrained, and write the report."""
+    """Run the benchmarks on the newest checkpoint, beside it untrained; audit the tracker; write the report."""
     with open_run("evaluate", root, dataset, fields) as run:
         plan = plan_evaluate(run.version, run.config)
         outcomes = run_singles(run, plan, evaluate_unit)
-        units = {f"evaluate/{outcome.item}": unit_entry(outcome) for outcome in outcomes.values()}
+        names = {unit.key: unit_name(unit) for unit in plan.units}
+        units = {names[key]: unit_entry(outcome) for key, outcome in outcomes.items()}
         run.record(lambda version: record_units(version, units), told(outcomes))
         if scores := scores_of(run.root, run.version):
             described = f"scores of `{dataset}`, 95 % intervals by video"

@@ -13,6 +13,7 @@ from flows.plan import (
     plan_track,
     plan_train,
     shard_stage,
+    unit_name,
 )
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
 from flows.selection import SourceList
@@ -173,7 +174,7 @@ def _why_shard(version: Version, unit: Unit) -> str:
 
 def _why_single(root: Root, version: Version, unit: Unit) -> str:
     """Of a unit that reduces over the data set: its manifest tells what it was made from."""
-    name = _single_name(unit)
+    name = unit_name(unit)
     entry = version.units.get(name)
     if entry is None:
         return "not made yet"
@@ -186,16 +187,6 @@ def _why_single(root: Root, version: Version, unit: Unit) -> str:
     changes = recipe_differences(recipe, unit.document.recipe.to_json())
     changes += [f"input: {name}" for name in unit.document.inputs if unit.document.inputs[name] != inputs.get(name)]
     return "; ".join(changes) or "new"
-
-
-def _single_name(unit: Unit) -> str:
-    """What `Version.units` calls a unit."""
-    match unit.document.stage:
-        case "shard":
-            return "triplets"
-        case "train":
-            return "train"
-    return f"evaluate/{unit.item}"
 
 
 def _changes(version: Version, recipe: str, unit: Unit) -> str:

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from flows.accept import accept_stage
 from flows.description import Description
+from flows.estimator import with_estimator
 from flows.explain import StageExplanation, explain_run
 from flows.plan import plan_download
 from flows.sources import open_description
@@ -33,10 +34,11 @@ _COUNTS = ("sources", "lists", "pending", "removed", "failed", "videos", "bytes"
 def show_explanation(description: Description, console: Console, *, as_json: bool) -> None:
     """What a run would do, stage by stage, and why."""
     root, version, given = open_description(description, create=False)
-    told = explain_run(root, version, given, description.config)
+    config = with_estimator(root, version.name, description.config, record=False)
+    told = explain_run(root, version, given, config)
     if as_json:
         stages = [stage.to_json() for stage in told]
-        _dump({"dataset": version.name, "version": version.number, "stages": stages})
+        dump({"dataset": version.name, "version": version.number, "stages": stages})
         return
     console.print(f"[bold]{version.name}[/] version {version.number}, in {root.url}")
     table = Table("stage", "to run", "cached", "failed for good", Column("why", overflow="fold"))
@@ -59,9 +61,10 @@ def accept(description: Description, stage: str, console: Console, *, as_json: b
     with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}) as lease:
         lease.wait_for_collectors()
         version = latest_version(root, description.dataset)
-        done = accept_stage(root, version, description.config, stage)
+        config = with_estimator(root, version.name, description.config, record=False)
+        done = accept_stage(root, version, config, stage)
     if as_json:
-        _dump(asdict(done))
+        dump(asdict(done))
         return not done.refused
     for differences, number in done.accepted.items():
         console.print(f"accepted {number} {stage} units: {escape(differences)}")
@@ -80,7 +83,7 @@ def show_preflight(description: Description, console: Console, *, as_json: bool)
     plan = plan_download(version, given, description.config)
     findings = preflight(description.config.download, [unit.item for unit in plan.units])
     if as_json:
-        _dump([asdict(finding) for finding in findings])
+        dump([asdict(finding) for finding in findings])
     for finding in [] if as_json else findings:
         colour = "red" if finding.severity == "blocks" else "yellow"
         console.print(f"[{colour}]{finding.severity}[/] {escape(finding.text)}")
@@ -94,7 +97,7 @@ def show_datasets(url: str, console: Console, *, as_json: bool) -> None:
     root = open_root(url, create=False)
     heads = [read_head(root, name, version_numbers(root, name)[-1]) for name in _named(root)]
     if as_json:
-        _dump([_summary(head) for head in heads])
+        dump([_summary(head) for head in heads])
         return
     table = Table(
         "data set", "version", "made (UTC)", Column("holds", overflow="fold"), Column("trained", overflow="fold")
@@ -121,7 +124,7 @@ def show_log(url: str, name: str, console: Console, *, limit: int, as_json: bool
     heads = [read_head(root, name, number) for number in shown]
     before = [read_head(root, name, numbers[-limit - 1])] if len(numbers) > limit else []
     if as_json:
-        _dump([_summary(head) for head in heads])
+        dump([_summary(head) for head in heads])
         return
     table = Table("version", "made (UTC)", Column("by", overflow="fold"), Column("what changed", overflow="fold"))
     previous: list[Head | None] = [*before, *heads[:-1]] if before else [None, *heads[:-1]]
@@ -158,7 +161,7 @@ def run_purge(url: str, text: str, console: Console, *, assume_yes: bool, as_jso
         raise typer.Abort
     done = purge(root, video)
     if as_json:
-        _dump(asdict(done))
+        dump(asdict(done))
         return
     versions = ", ".join(f"{name} version {number}" for name, number in done.datasets.items()) or "no new version"
     console.print(f"Purged {video}: {done.units} units, {done.files} files, {_size(done.freed_bytes)}; {versions}.")
@@ -178,11 +181,11 @@ def run_fsck(url: str, console: Console, *, quick: bool, repairing: bool, as_jso
     from storage.repair import repair
 
     root = open_root(url, create=False)
-    with _bar("checking") as progress:
+    with progress_bar("checking") as progress:
         report = check(root, quick=quick, progress=progress)
     actions = repair(root, report) if repairing and report.broken else []
     if as_json:
-        _dump({**asdict(report), "actions": [asdict(action) for action in actions]})
+        dump({**asdict(report), "actions": [asdict(action) for action in actions]})
     else:
         _show_findings(report, console)
         for action in actions:
@@ -220,10 +223,10 @@ def run_gc(
     from storage.gc import collect
 
     root = open_root(url, create=False)
-    with _bar("collecting") as progress:
+    with progress_bar("collecting") as progress:
         done = collect(root, grace_seconds=grace_seconds, keep_versions=keep_versions, delete=delete, progress=progress)
     if as_json:
-        _dump({**asdict(done), "counts": done.counts, "bytes": done.bytes})
+        dump({**asdict(done), "counts": done.counts, "bytes": done.bytes})
         return
     for holder in done.live:
         console.print(f"[yellow]live[/] {holder}: what it may use is kept", soft_wrap=True)
@@ -242,7 +245,7 @@ def run_gc(
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar on the terminal's error stream, so that JSON stays clean."""
     console = Console(stderr=True)
     with Progress(
@@ -265,5 +268,5 @@ def _size(number: int) -> str:
     return f"{value:.1f} TB"
 
 
-def _dump(value: Mapping[str, Any] | Sequence[Any]) -> None:
+def dump(value: Mapping[str, Any] | Sequence[Any]) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")

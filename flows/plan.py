@@ -26,10 +26,12 @@ from tasks.evaluate.key import key_document as benchmark_document
 from tasks.presets import RunConfig
 from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import leave_out, split_videos
+from tasks.track.audit_key import audit_document
 from tasks.track.key import key_document as track_document
 from tasks.train.key import key_document as train_document
 
 _BOUNDED = frozenset({"unknown", "time_limit", "extractor_broken"})
+_VIDEOS_TOGETHER = 8  # of the torch estimator: a call on a GPU costs much the same for one video and for eight
 SPLITS: tuple[Split, ...] = ("held_out", "train")
 
 
@@ -130,7 +132,7 @@ def plan_track(version: Version, config: RunConfig, only: Collection[str] | None
             elif entry and entry.dropped:
                 wanting.append(video)
             else:
-                units.append(Unit(video, document, "tasks.track.video:track_video", (video, config.track)))
+                units.append(_track_unit(video, document, config))
         elif entry.failure:
             failures[video] = entry.failure
         else:
@@ -201,7 +203,7 @@ def plan_train(version: Version, config: RunConfig) -> StagePlan:
 
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
-    """The benchmarks over the version's checkpoint, then the report over their scores."""
+    """The benchmarks over the version's checkpoint, the audit of the tracker, then the report over their scores."""
     labels = labels_digest(config.evaluate.labels) if config.evaluate.labels else ""
     train, triplets = version.units.get("train"), version.units.get("triplets")
     if train is None or triplets is None:
@@ -216,8 +218,27 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
         arguments = (name, train.key, triplets.key, config.evaluate.labels, config.evaluate, config.seed)
         unit = Unit(name, document, "tasks.evaluate.benchmark:run_benchmark", arguments)
         keys[name] = _sort_in(version, f"evaluate/{name}", unit, units, cached)
-    _sort_in(version, "evaluate/report", _report_unit(version, config, train.key, triplets.key, keys), units, cached)
+    audit = _sort_in(version, "audit", audit_unit(config), units, cached) if config.evaluate.audit_videos else ""
+    report = _report_unit(version, config, train.key, triplets.key, keys, audit)
+    _sort_in(version, "evaluate/report", report, units, cached)
     return StagePlan("evaluate", tuple(units), tuple(cached))
+
+
+def audit_unit(config: RunConfig) -> Unit:
+    """The audit of the configured tracker on the generated world; it asks nothing of a data set."""
+    num_videos = config.evaluate.audit_videos
+    document = audit_document(config.track, config.seed, num_videos)
+    return Unit("tracker audit", document, "tasks.track.audit:audit_tracker", (config.track, config.seed, num_videos))
+
+
+def unit_name(unit: Unit) -> str:
+    """What `Version.units` calls a unit that reduces over the data set, or the audit."""
+    match unit.document.stage:
+        case "shard":
+            return "triplets"
+        case "train" | "audit" as stage:
+            return stage
+    return f"evaluate/{unit.item}"
 
 
 def plan_run(version: Version, given: SourceList, config: RunConfig) -> list[StagePlan]:
@@ -277,15 +298,30 @@ def _no_longer_named(version: Version, given: SourceList, config: RunConfig) -> 
     ]
 
 
-def _report_unit(version: Version, config: RunConfig, train: str, triplets: str, keys: Mapping[str, str]) -> Unit:
+def _track_unit(video: str, document: KeyDocument, config: RunConfig) -> Unit:
+    size = config.execution.videos_together or (_VIDEOS_TOGETHER if config.track.estimator == "torch" else 1)
+    return Unit(
+        video,
+        document,
+        "tasks.track.video:track_video",
+        (video, config.track),
+        options={"device": config.execution.device},
+        group_work="tasks.track.video:track_videos",
+        group_size=size,
+    )
+
+
+def _report_unit(
+    version: Version, config: RunConfig, train: str, triplets: str, keys: Mapping[str, str], audit: str
+) -> Unit:
     reached = reached_videos(version)
     tracks = tuple(
         entry.key for video, entry in sorted(version.videos.items()) if video in reached and not entry.failure
     )
     failures = tuple((item, failure) for item, failure in sorted(all_failures(version).items()))
     outcomes = digest_json([[item, asdict(failure)] for item, failure in failures])
-    document = report_document(config.seed, train, triplets, keys, tracks, outcomes)
-    arguments = (version.name, train, triplets, dict(keys), tracks, failures)
+    document = report_document(config.seed, train, triplets, keys, tracks, outcomes, audit)
+    arguments = (version.name, train, triplets, dict(keys), tracks, failures, audit)
     return Unit("report", document, "tasks.evaluate.report:write_report", arguments)
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.description import Description
+from flows.estimator import with_estimator
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.results import report_place, scores_of
 from flows.selection import select
@@ -33,7 +34,7 @@ def run_pipeline(
     started = time.monotonic()
     root, version, given = open_description(description)
     given = select(given, only, description.config.execution.batch_units)
-    plans = plan_run(version, given, description.config)
+    plans = plan_run(version, given, with_estimator(root, description.dataset, description.config, record=False))
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
         for plan in plans:
@@ -110,7 +111,8 @@ def show_status(description: Description, console: Console) -> None:
         f"{counts['sources']} sources{waiting}{lists}, {counts['videos']} videos, {counts['tracks']} tracks, "
         f"{counts['pairs']} pairs in {counts['shards']} shards"
     )
-    _show_cached(plan_run(version, given, description.config), console)
+    config = with_estimator(root, description.dataset, description.config, record=False)
+    _show_cached(plan_run(version, given, config), console)
     _show_failures(version, console)
     _show_scores(root, version, console)
     _show_report(root, version, console, None)

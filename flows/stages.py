@@ -44,11 +44,11 @@ def run_stages(
         yield track(**follow)
     yield shard(**where, **select(fields, "shard", "seed", "execution"))
     notes = left_out()
-    for stage in (train, evaluate):
+    for stage, sections in ((train, ("train",)), (evaluate, ("evaluate", "track"))):
         if note := notes.get(stage.name):
             yield _left_out(stage.name, dataset, note)
         else:
-            yield stage(**where, **select(fields, stage.name, "seed", "execution"))
+            yield stage(**where, **select(fields, *sections, "seed", "execution"))
 
 
 def _left_out(stage: str, dataset: str, note: str) -> Summary:

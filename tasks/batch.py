@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -27,7 +28,8 @@ class Unit:
 
     `again`: run it although storage may hold it, since what it names is gone. `shared_files`: its files lie outside
     its folder, where others may have dropped them; it counts as committed only while they are there. `host`: whom it
-    asks, empty where it asks nobody.
+    asks, empty where it asks nobody. `group_work`: what runs up to `group_size` such units side by side in one
+    process, called with (root, their arguments, their documents, **options); it returns a Manifest or Dropped each.
     """
 
     item: str
@@ -38,6 +40,8 @@ class Unit:
     shared_files: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     host: str = ""
+    group_work: str = ""
+    group_size: int = 1
 
     @property
     def key(self) -> str:
@@ -118,8 +122,11 @@ def run_batch(
 ) -> list[Outcome]:
     """Run the units that storage does not hold; outcomes in the order of the units. A Dropped is an outcome.
 
-    `intake` may keep units back (in order where it is None); those come back pending.
+    `intake` may keep units back (in order where it is None); those come back pending. Units that are run in groups
+    go in order.
     """
+    if any(unit.group_size > 1 for unit in units):
+        return _run_groups(pool, root, units, progress)
     intake = intake or InOrder()
     outcomes: dict[int, Outcome] = {}
     calls = [Call("tasks.batch:run_unit", (root, unit)) for unit in units]
@@ -147,16 +154,51 @@ def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
     manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
     if manifest is not None and _has_its_files(root, unit, manifest):
         return _outcome(unit, manifest, cached=True)
-    try:
+    with _full_disk_pauses(root):
         done = resolve(unit.work)(root, *unit.arguments, unit.document, **unit.options, **options)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        where = error.filename or root.url
-        raise Paused(f"no space left ({where}); free some and run again, all that is committed is kept") from error
     if isinstance(done, Listing):
         return Outcome(unit.item, unit.key, listing=done)
     return _outcome(unit, done, cached=False)
+
+
+def run_group(root: Root, units: Sequence[Unit]) -> list[Outcome]:
+    """Find the units committed, or run the others side by side in this process; one that is dropped is an outcome.
+
+    Raises Paused where a disk is full; what was committed until then is found by the next run.
+    """
+    outcomes: dict[str, Outcome] = {}
+    for unit in units:
+        manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
+        if manifest is not None:
+            outcomes[unit.key] = _outcome(unit, manifest, cached=True)
+    missing = [unit for unit in units if unit.key not in outcomes]
+    if missing:
+        arguments, documents = [unit.arguments for unit in missing], [unit.document for unit in missing]
+        with _full_disk_pauses(root):
+            ended = resolve(missing[0].group_work)(root, arguments, documents, **missing[0].options)
+        for unit, done in zip(missing, ended, strict=True):
+            dropped = isinstance(done, Dropped)
+            outcomes[unit.key] = failed(unit, done) if dropped else _outcome(unit, done, cached=False)
+    return [outcomes[unit.key] for unit in units]
+
+
+def _run_groups(pool: WorkerPool, root: Root, units: Sequence[Unit], progress: Progress) -> list[Outcome]:
+    """Groups of units, each in one process; those whose process died or met a limit are tried again one by one."""
+    size, intake = max(unit.group_size for unit in units), InOrder()
+    groups = [units[first : first + size] for first in range(0, len(units), size)]
+    intake.offer([group[0] for group in groups])
+    outcomes: dict[str, Outcome] = {}
+    alone: list[Unit] = []
+    for index, reply in pool.run([Call("tasks.batch:run_group", (root, group)) for group in groups], intake.take):
+        intake.stopped = intake.stopped or reply.paused
+        if reply.dropped is not None:
+            alone += groups[index]
+        else:
+            outcomes |= {outcome.key: outcome for outcome in reply.value or ()}
+        progress(len(outcomes), len(units), groups[index][-1].item)
+    again = run_batch(pool, root, [replace(unit, group_size=1) for unit in alone], progress)
+    outcomes |= {outcome.key: outcome for outcome in again}
+    return [outcomes.get(unit.key) or Outcome(unit.item, unit.key, pending=intake.stopped) for unit in units]
 
 
 def failed(unit: Unit, dropped: Dropped) -> Outcome:
@@ -173,6 +215,17 @@ def _outcome_of(unit: Unit, reply: Reply) -> Outcome:
         return failed(unit, reply.dropped)
     outcome: Outcome = reply.value
     return outcome
+
+
+@contextmanager
+def _full_disk_pauses(root: Root) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = error.filename or root.url
+        raise Paused(f"no space left ({where}); free some and run again, all that is committed is kept") from error
 
 
 def _has_its_files(root: Root, unit: Unit, manifest: Manifest) -> bool:

@@ -20,6 +20,9 @@ class ExecutionConfig(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
     batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
+    videos_together: int = Field(
+        0, ge=0, le=64, description="Videos that a worker tracks side by side; 0: 8 for the torch estimator, else 1."
+    )
     unit_memory_bytes: int = Field(
         4_000_000_000, ge=0, description="Memory that one worker may take for its unit, in bytes (Linux); 0: no limit."
     )
@@ -67,13 +70,18 @@ def paper() -> RunConfig:
             estimator="kcf",
             working_height_px=448,
             patch_px=227,
+            window_scales=(1.0,),
+            centre_windows=False,
             windows_per_frame=1,
             start_every_frames=30,  # the paper gives none; KCF at this size costs 0.7 s a frame and five windows
             duplicate_frames=0,
             min_moving_share=0.25,
             max_moving_share=0.75,
+            min_confidence=0,
             fb_threshold_px=0,
+            min_agreement=0,
             min_ncc=-1,
+            min_visible_share=0,
             cut_threshold=1,
         ),
         shard=ShardConfig(patch_px=227, margin=1),

@@ -15,26 +15,42 @@ from storage.versions import Failure, FailureClass
 
 BOX: pa.DataType = pa.list_(pa.float32(), 4)
 
+_PATH = [
+    ("track", pa.string()),  # <video[:16]>-<start frame>-<number>
+    ("video", pa.string()),  # SHA-256 of the bytes
+    ("estimator", pa.string()),
+    ("start_frame", pa.int32()),  # in source frames, from 0
+    ("end_frame", pa.int32()),  # the last box's
+    ("start_seconds", pa.float64()),
+    ("end_seconds", pa.float64()),
+    ("frame_width", pa.int32()),
+    ("frame_height", pa.int32()),
+    ("boxes", pa.list_(BOX)),  # one a frame, start to end inclusive
+    ("seconds", pa.list_(pa.float64())),  # presentation time of each box's frame
+    # One a frame after the start, at working size: median forward-backward error of the box's points, share of them
+    # that go with it, distance of its motion from its smoothed motion. NaN where the estimator does not measure it.
+    ("errors_px", pa.list_(pa.float32())),
+    ("agreement", pa.list_(pa.float32())),
+    ("jolts_px", pa.list_(pa.float32())),
+    ("forward_backward_px", pa.float32()),  # the worst of errors_px
+    ("ncc", pa.float32()),  # normalised cross-correlation of anchor and positive patch, -1 to 1
+    ("step_ncc", pa.float32()),  # the least one of a patch with that of the frame before
+    ("lag_ncc", pa.float32()),  # the least one of a patch with that of ten frames before
+    ("confidence", pa.float32()),  # estimated probability that the track is right; null where not measured
+    ("moving_share", pa.float32()),  # of the window's points at the start
+]
+
 TRACK_SCHEMA = pa.schema(
     [
-        ("track", pa.string()),  # <video[:16]>-<start frame>-<number>
-        ("video", pa.string()),  # SHA-256 of the bytes
-        ("estimator", pa.string()),
-        ("start_frame", pa.int32()),  # in source frames, from 0
-        ("end_frame", pa.int32()),  # start_frame + gap
-        ("start_seconds", pa.float64()),
-        ("end_seconds", pa.float64()),
-        ("frame_width", pa.int32()),
-        ("frame_height", pa.int32()),
-        ("boxes", pa.list_(BOX)),  # one a frame, start to end inclusive
-        ("forward_backward_px", pa.float32()),  # the worst frame's median point error, at working size
-        ("ncc", pa.float32()),  # normalised cross-correlation of anchor and positive patch, -1 to 1
-        ("moving_share", pa.float32()),  # of the window's points at the start
+        *_PATH,
         ("anchor_jpeg", pa.binary()),  # square crop, `context` times the box's side, frame edge reflected
         ("positive_jpeg", pa.binary()),
         ("context", pa.float32()),
     ]
 )
+
+REJECTED_SCHEMA = pa.schema([*_PATH, ("reason", pa.string())])
+"""Tracks that were given up, as far as they were followed: a sample of at most 1,000 a video."""
 
 PAIR_SCHEMA = pa.schema(
     [
@@ -95,6 +111,25 @@ SCORE_SCHEMA = pa.schema(
         ("num_videos", pa.int64()),
         ("chance", pa.float64()),  # what guessing gives; null where it has no meaning
         ("note", pa.string()),
+    ]
+)
+
+AUDIT_SCHEMA = pa.schema(
+    [
+        ("video", pa.int32()),  # number of the generated video
+        ("track", pa.string()),
+        ("accepted", pa.bool_()),
+        ("reason", pa.string()),  # why it was rejected; empty for an accepted one
+        ("right", pa.bool_()),  # at its last box, against the truth
+        ("possible", pa.bool_()),  # a tracker without error would have been right over the whole gap
+        ("cause", pa.string()),  # of a wrong one: cut, no_object, left_view, occlusion, scale or drift
+        ("object", pa.int32()),  # the solid or occluder that it was put on, 0 for the background
+        ("start_frame", pa.int32()),
+        ("end_frame", pa.int32()),
+        ("centre_error_px", pa.float32()),  # of the last box, in px of the video; null where no true box is known
+        ("centre_error_share", pa.float32()),  # of the true box's side
+        ("scale_error", pa.float32()),  # log of the ratio of the sides
+        ("iou", pa.float32()),
     ]
 )
 

@@ -12,10 +12,10 @@ from storage.keys import KeyDocument
 from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import table_bytes
+from tasks.device import resolve_device
 from tasks.evaluate import BENCHMARKS
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.context import Context, Result
-from tasks.evaluate.features import resolve_device
 from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
 from tasks.evaluate.scores import Score
 from tasks.records import SCORE_SCHEMA, Progress, no_progress

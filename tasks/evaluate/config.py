@@ -17,6 +17,9 @@ class EvaluateConfig(StageConfig):
         "", description="Parquet file of labelled boxes in the data set's videos; empty: no classification."
     )
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
+    audit_videos: int = Field(
+        12, ge=0, le=1000, description="Generated videos on which the report measures the tracker's errors; 0: none."
+    )
     classification_crops_per_video: int = Field(
         150, ge=1, description="Most labelled boxes taken from one video, drawn by the seed."
     )

@@ -39,21 +39,6 @@ def load_extractors(
     return extractors, spec.input_px
 
 
-def resolve_device(device: str) -> torch.device:
-    """`auto` takes the best device present; other names are PyTorch's. Raises ValueError for one that is absent."""
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if device == "auto":
-        return torch.device(next(name for name, there in present.items() if there))
-    if not present.get(device.split(":")[0], False):
-        choices = ", ".join(["auto", *(name for name, there in present.items() if there)])
-        raise ValueError(f"device: {device!r} is not present; choose one of {choices}")
-    return torch.device(device)
-
-
 def _network_extractor(network: Network, layer: Layer, device: torch.device) -> Extractor:
     network = network.to(device).eval()
     forward = network.backbone if layer == "backbone" else network

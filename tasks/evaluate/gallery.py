@@ -154,7 +154,10 @@ def _draw(root: Root, track: dict[str, Any]) -> TrackPicture | None:
     for step in steps:
         drawn = draw_track(decoded[start + step], boxes, step, _FRAME_WIDTH_PX)
         frames.append((f"{seconds + span * step / last:.2f} s", data_uri(encode_jpeg(drawn, 80))))
-    words = f"forward-backward {track['forward_backward_px']:.2f} px, correlation {track['ncc']:.2f}"
+    error, sure = track["forward_backward_px"], track["confidence"]  # null where a box tracker measures neither
+    measured = [] if error is None else [f"forward-backward {error:.2f} px"]
+    measured += [] if sure is None else [f"confidence {sure:.2f}"]
+    words = ", ".join([*measured, f"correlation {track['ncc']:.2f}"])
     return TrackPicture(track["video"], f"frames {start} to {track['end_frame']}", words, frames)
 
 

@@ -64,10 +64,12 @@ def report_document(
     benchmarks: Mapping[str, str],
     tracks: Sequence[str],
     outcomes: str = "",
+    audit: str = "",
 ) -> KeyDocument:
     """The key document of the report over finished units (keys).
 
     `outcomes` is a digest of what else the page shows: the outcomes of sources and videos, failures included.
+    `audit`: the unit of the tracker's audit, or empty for a page without one.
     """
     recipe = Recipe(
         stage="evaluate",
@@ -83,6 +85,7 @@ def report_document(
         "benchmarks": dict(benchmarks),
         "tracks": digest_json(sorted(tracks)),
         "outcomes": outcomes,
+        **({"audit": audit} if audit else {}),
     }
     return KeyDocument(recipe, inputs)
 

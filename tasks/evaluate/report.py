@@ -26,6 +26,7 @@ from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures,
 from tasks.evaluate.key import SHOWN_LIBRARIES
 from tasks.evaluate.pairs import Pair, read_pairs
 from tasks.evaluate.scores import FEATURES, Score
+from tasks.noise import noise_from_json
 from tasks.records import Progress, no_progress
 
 _log = logging.getLogger(__name__)
@@ -65,18 +66,21 @@ def write_report(
     benchmarks: Mapping[str, str],
     tracks: Sequence[str],
     failures: Sequence[tuple[str, Failure]],
+    audit: str,
     document: KeyDocument,
     device: str = "auto",
     progress: Progress = no_progress,
 ) -> Manifest:
     """Write and commit `report.html` of a data set (`name`) from its units (keys).
 
-    `benchmarks` maps names to units, `tracks` lists track units, `failures` what failed, by source or video.
+    `benchmarks` maps names to units, `tracks` lists track units, `failures` what failed, by source or video. `audit`:
+    the unit of the tracker's audit; empty for a page without the tracker's noise.
     The page asks for nothing outside itself, runs no script, and holds untrusted text only escaped. Equal
     units give equal bytes. `device` is taken as from every unit of the stage, and not used.
     """
     started = time.monotonic()
-    page = _page(root, name, train, triplets, benchmarks, tracks, failures, document, progress)
+    audited = require_manifest(root, "audit", audit) if audit else None
+    page = _page(root, name, train, triplets, benchmarks, tracks, failures, audited, document, progress)
     html = render(page).encode()
     seconds = time.monotonic() - started
     manifest = commit(
@@ -115,6 +119,7 @@ def _page(
     benchmarks: Mapping[str, str],
     tracks: Sequence[str],
     failures: Sequence[tuple[str, Failure]],
+    audited: Manifest | None,
     document: KeyDocument,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -147,6 +152,7 @@ def _page(
         "rejections": _bars({key: count for key, count in counts.items() if key.startswith("rejected_")}),
         "counted_units": len(units),
         "num_tracked": len(tracks),
+        "noise": noise_from_json(audited.facts["noise"]) if audited else None,
         "num_videos": {
             split: len({pair.video for pair in pairs if pair.split == split}) for split in ("train", "held_out")
         },
@@ -158,7 +164,7 @@ def _page(
         "num_failures": len(failures),
         "failed_by": _bars(Counter(f"{failure.stage}: {failure.reason}" for _, failure in failures)),
         "duplicates": _duplicates(pairs)[:_LISTED],
-        "documents": _documents(trained, indexed, measured, units, document),
+        "documents": _documents(trained, indexed, measured, units, audited, document),
         "libraries": library_versions(*SHOWN_LIBRARIES),
         "seed": document.recipe.seed,
         "trained": trained,
@@ -225,10 +231,12 @@ def _documents(
     indexed: Manifest,
     measured: Mapping[str, Manifest],
     units: Sequence[Manifest],
+    audited: Manifest | None,
     document: KeyDocument,
 ) -> list[tuple[str, str, str]]:
     """(title, key, JSON) of each unit's key document; of the track units one stands for all."""
     entries = [("track, the first unit", units[0].key, units[0].document)] if units else []
+    entries += [("audit of the tracker", audited.key, audited.document)] if audited else []
     entries += [
         ("shard, the triplet index", indexed.key, indexed.document),
         ("train", trained.key, trained.document),

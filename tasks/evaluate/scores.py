@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluate.bootstrap import cluster_interval
+from tasks.bootstrap import cluster_interval
 
 FEATURES = ("trained", "untrained", "hog")
 DIFFERENCES = (("trained", "untrained"), ("trained", "hog"))

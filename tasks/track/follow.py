@@ -1,4 +1,7 @@
-"""Followers: move many boxes from one frame to the next. The one here moves them by the points inside."""
+"""Followers: move many boxes from one frame to the next. The one here moves them by the points inside.
+
+Shapes: B boxes, N points of a box's grid.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from tasks.track.boxes import Box
+from tasks.track.camera import project
+from tasks.track.figure import SPREAD, FigureGround, offsets
 from tasks.track.frames import WorkingFrame
-from tasks.track.motion import FollowPoints
+from tasks.track.motion import PointMotion
 
-MAX_POINTS = 24  # a box: more cost time and hardly steady the median
-MIN_POINTS = 5  # fewer do not vote for a motion
-_POINT_ERROR_PX = 1.5  # a point whose way back ends farther off is on an occluder or has slid along an edge
-_OUTLIER_PX = 1.0  # least deviation from the median motion that makes a point leave: it is on something else
-_OUTLIER_DEVIATIONS = 4.0
-_REPLENISH_SHARE = 0.6  # of the first points; below it new corners are taken from among the survivors
-_SCALE_SPREAD_PX = 12.0  # points this near to each other say half as much of the scale: their distances are noisy
-_MAX_SCALE_STEP = 1.05  # a frame
+_POINT_ERROR_PX = 1.0  # a point whose way back ends farther off is on an occluder or has slid along an edge
+_MIN_POINTS = 5  # fewer do not vote for a motion
+_MOVING_PX = 0.7  # a point moves by itself where its motion differs from the camera's by more
+_MIN_MOVING_WEIGHT = 0.15  # of the points' weight: below it the box is taken for still, and all its points count
+_CENTRE_SIDES = 1 / 3  # the weight of a point falls to 1/e at this distance from the centre
+_MEMORY = 0.3  # weight of the newest motion in the smoothed one
+_STEADY_PX = 2.0  # points that differ more from the smoothed motion count less: an occluder's go another way
+_AGREE_PX = 1.0  # a point goes with the box where their motions differ less than this, or than a quarter of it
+_AGREE_SHARE = 0.25
+_SCALE_ROUNDS = 3
+_SCALE_RESIDUAL_PX = 0.5
+_SCALE_TRUST = 0.7  # of a frame's change of size; the rest is noise that adds up
+_MAX_SCALE_STEP = 1.04  # a frame
 _MAX_SCALE = 2.0  # a track
 
 
 @dataclass(frozen=True)
 class BoxStep:
-    """A box after one frame: `error_px` is the median forward-backward error of its points; `found` False: lost."""
+    """A box after one frame; `found` False: no points tell its motion, and it went on as before.
+
+    `error_px`: the median forward-backward error of its points that were found. `agreement`: the share of its points
+    that find back and go with it, 0 to 1; what is in front of it lowers it. `jolt_px`: how far its motion is from what
+    it was in the frames before, the camera's motion taken away; a box that leaves one thing for another jolts.
+    `speed_px`: of the box against the camera.
+    """
 
     box: Box
     error_px: float
+    agreement: float
+    jolt_px: float
+    speed_px: float
     found: bool
 
 
@@ -37,124 +55,193 @@ class Follower(Protocol):
     """Follows named boxes from frame to frame, all of them in one `step`."""
 
     needs_colour: bool
+    needs_points: bool  # and the camera's motion
 
-    def start(self, name: int, frame: WorkingFrame, box: Box, points: np.ndarray) -> None:
-        """Begin to follow a box; `points` (N, 2) float32 lie on what moves inside it."""
+    def start(self, name: int, frame: WorkingFrame, box: Box) -> None:
+        """Begin to follow a box of a frame."""
 
-    def step(self, previous: WorkingFrame, following: WorkingFrame) -> Mapping[int, BoxStep]:
-        """Move every box from `previous` to `following`."""
+    def points(self) -> np.ndarray:
+        """The points (N, 2) float32 of the newest frame whose motion the next `step` wants."""
+
+    def step(self, frame: WorkingFrame, motion: PointMotion, homography: np.ndarray | None) -> Mapping[int, BoxStep]:
+        """Move every box to `frame`; `motion` is that of `points`, `homography` the camera's, None where unknown."""
 
     def stop(self, name: int) -> None:
         """Forget a box."""
-
-
-@dataclass
-class _Followed:
-    box: Box
-    points: np.ndarray  # (N, 2) float32
-    first_side: float
-    first_points: int
 
 
 class PointFollower:
-    """Moves a box by the median motion of its points, and scales it by the median ratio of their distances.
+    """Moves each box by the weighted median motion of a grid of points laid over it anew in every frame.
 
-    The points of all boxes go through the estimator in one call a frame.
+    Points near the centre count more; those that the camera's motion explains do not count while enough others
+    move, nor do those that break with the box's own smoothed motion: an occluder does. A box scales by the least
+    squares similarity of its points. What moves with it in and around it keeps it in its place (see `FigureGround`).
+    All boxes move in one set of array operations.
     """
 
     needs_colour = False
+    needs_points = True
 
-    def __init__(self, follow_points: FollowPoints) -> None:
-        self._follow_points = follow_points
-        self._boxes: dict[int, _Followed] = {}
+    def __init__(self) -> None:
+        self._names: list[int] = []
+        self._boxes = np.zeros((0, 4))  # x, y, width, height
+        self._first_widths = np.zeros(0)
+        self._velocity = np.zeros((0, 2))  # smoothed, against the camera, px a frame; NaN before the first step
+        self._figure = FigureGround()
 
-    def start(self, name: int, frame: WorkingFrame, box: Box, points: np.ndarray) -> None:
-        """Begin to follow a box by the first `MAX_POINTS` of its points: (N, 2) float32, best first."""
-        points = points[:MAX_POINTS]
-        self._boxes[name] = _Followed(box, points.astype(np.float32), box.side, len(points))
-
-    def step(self, previous: WorkingFrame, following: WorkingFrame) -> Mapping[int, BoxStep]:
-        """Move every box; one is lost where fewer than `MIN_POINTS` points agree on its motion."""
-        if not self._boxes:
-            return {}
-        points = np.concatenate([followed.points for followed in self._boxes.values()])
-        motion = self._follow_points(previous.grey, following.grey, points)
-        steps, begin = {}, 0
-        for name, followed in self._boxes.items():
-            part = slice(begin, begin + len(followed.points))
-            begin = part.stop
-            steps[name] = _move(followed, motion.points[part], motion.error_px[part], following.grey)
-        return steps
+    def start(self, name: int, frame: WorkingFrame, box: Box) -> None:
+        """Begin to follow a box; the frame itself is not looked at."""
+        self._names.append(name)
+        self._boxes = np.concatenate([self._boxes, [[box.x, box.y, box.width, box.height]]])
+        self._first_widths = np.append(self._first_widths, box.width)
+        self._velocity = np.concatenate([self._velocity, [[np.nan, np.nan]]])
+        self._figure.append()
 
     def stop(self, name: int) -> None:
         """Forget a box."""
-        del self._boxes[name]
+        place = self._names.index(name)
+        del self._names[place]
+        self._boxes = np.delete(self._boxes, place, axis=0)
+        self._first_widths = np.delete(self._first_widths, place)
+        self._velocity = np.delete(self._velocity, place, axis=0)
+        self._figure.remove(place)
+
+    def points(self) -> np.ndarray:
+        """A grid over every box and half a box around: (B * N, 2) float32."""
+        return self._grid().reshape(-1, 2).astype(np.float32)
+
+    def step(self, frame: WorkingFrame, motion: PointMotion, homography: np.ndarray | None) -> Mapping[int, BoxStep]:
+        """Move every box; one without points that tell its motion goes on as before."""
+        if not self._names:
+            return {}
+        points = self._grid()
+        moved = motion.points.reshape(points.shape).astype(np.float64)
+        error = motion.error_px.reshape(points.shape[:2])
+        height, width = frame.grey.shape
+        inside = ((points >= 0) & (points <= (width - 1, height - 1))).all(axis=2)
+        sound = (error <= _POINT_ERROR_PX) & inside  # (B, N)
+        core = self._figure.is_core
+        shift, centres = moved - points, self._boxes[:, :2] + self._boxes[:, 2:] / 2
+        camera = np.zeros_like(points) if homography is None else project(homography, points) - points
+        base = np.zeros_like(centres) if homography is None else project(homography, centres) - centres
+        independent = np.linalg.norm(shift - camera, axis=2)  # (B, N) px
+        known = (sound & core).sum(axis=1) >= _MIN_POINTS
+        used = _voters(sound & core, independent > _MOVING_PX if homography is not None else sound)
+        weight = self._weights(used, shift, base)
+        steady = np.nan_to_num(self._velocity) + base
+        median = np.where(known[:, None], _weighted_median(shift, weight), steady)
+        deviation = np.linalg.norm(shift - median[:, None], axis=2)
+        apart = np.linalg.norm(median - base, axis=1)  # of the box and the camera
+        with_box = deviation <= np.maximum(_AGREE_PX, _AGREE_SHARE * apart)[:, None]
+        agreement = (_WEIGHT * (sound & core & with_box)).sum(axis=1) / _WEIGHT.sum()
+        scale = np.where(known, _scale_step(points, moved, weight * _near_the_median(deviation, used)), 1.0)
+        jolt = self._smooth(median - base, known)
+        nudge, growth = np.zeros_like(median), np.ones(len(median))
+        if homography is not None:
+            self._figure.observe(known & (apart > 1), sound, independent, deviation, apart)
+            nudge, growth = self._figure.correction(known & (apart > 1))
+        self._move(median, nudge, scale * growth)
+        median_error = _row_medians(error[:, core], np.isfinite(error[:, core]))
+        agreement = np.where(known, agreement, 0.0)
+        measured = (median_error, agreement, jolt, apart, known)
+        rows = zip(self._names, self._boxes.tolist(), *(values.tolist() for values in measured), strict=True)
+        return {name: BoxStep(Box(*box), *values) for name, box, *values in rows}
+
+    def _grid(self) -> np.ndarray:
+        """(B, N, 2) float64 px, as the estimator sees it: rounded to float32."""
+        centres = self._boxes[:, None, :2] + self._boxes[:, None, 2:] / 2
+        grid: np.ndarray = (centres + offsets() * self._boxes[:, None, 2:]).astype(np.float32).astype(np.float64)
+        return grid
+
+    def _weights(self, used: np.ndarray, shift: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """How much each point's motion counts: (B, N)."""
+        weight = _WEIGHT * used * self._figure.belief()
+        breaks = np.linalg.norm(shift - (self._velocity + base)[:, None], axis=2)
+        tolerance = _STEADY_PX * (1 + 0.25 * np.linalg.norm(self._velocity, axis=1))[:, None]
+        steadied: np.ndarray = weight / (1 + np.nan_to_num(breaks / tolerance) ** 2)
+        return steadied
+
+    def _smooth(self, velocity: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Take the newest motion into the smoothed one; returns the distance that is left between them, (B,) px."""
+        fresh = np.isnan(self._velocity[:, 0])
+        mixed = np.where(fresh[:, None], velocity, (1 - _MEMORY) * self._velocity + _MEMORY * velocity)
+        self._velocity = np.where(known[:, None], mixed, self._velocity)
+        jolt: np.ndarray = np.where(known, np.linalg.norm(velocity - np.nan_to_num(self._velocity), axis=1), 0.0)
+        return jolt
+
+    def _move(self, shift: np.ndarray, nudge: np.ndarray, scale: np.ndarray) -> None:
+        """Shift by px, nudge by shares of the size, scale about the centre."""
+        sizes = self._boxes[:, 2:]
+        centres = self._boxes[:, :2] + sizes / 2 + shift + nudge * sizes
+        low, high = self._first_widths / _MAX_SCALE, self._first_widths * _MAX_SCALE
+        scale = np.clip(sizes[:, 0] * scale, low, high) / sizes[:, 0]
+        sizes = sizes * scale[:, None]
+        self._boxes = np.concatenate([centres - sizes / 2, sizes], axis=1)
 
 
-def _move(followed: _Followed, moved: np.ndarray, error_px: np.ndarray, grey: np.ndarray) -> BoxStep:
-    error = float(np.median(error_px)) if len(error_px) else np.inf
-    agreed = error_px <= _POINT_ERROR_PX
-    if agreed.sum() < MIN_POINTS:
-        return BoxStep(followed.box, error, False)
-    agreed[agreed] = _with_the_median(moved[agreed] - followed.points[agreed])
-    if agreed.sum() < MIN_POINTS:
-        return BoxStep(followed.box, error, False)
-    before, after = followed.points[agreed], moved[agreed]
-    followed.box = _moved_box(followed, before, after)
-    followed.points = after
-    if len(after) < _REPLENISH_SHARE * followed.first_points:
-        followed.points = _replenished(after, followed.first_points, grey)
-    return BoxStep(followed.box, error, True)
+def _row_medians(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The (upper) median of each row's values where `which`, (B,); infinite where there is none."""
+    ordered = np.sort(np.where(which, values, np.inf), axis=1)
+    place = np.minimum(which.sum(axis=1) // 2, values.shape[1] - 1)
+    medians: np.ndarray = ordered[np.arange(len(values)), place]
+    return medians
 
 
-def _with_the_median(shift: np.ndarray) -> np.ndarray:
-    """Which of the motions (N, 2) go with the median one: (N,) bool."""
-    deviation = np.linalg.norm(shift - np.median(shift, axis=0), axis=1)
-    kept: np.ndarray = deviation <= max(_OUTLIER_PX, _OUTLIER_DEVIATIONS * float(np.median(deviation)))
-    return kept
+def _make_weight() -> np.ndarray:
+    at = offsets()
+    weight: np.ndarray = np.exp(-((at / _CENTRE_SIDES) ** 2).sum(axis=1)) * (np.abs(at) < 0.5).all(axis=1)
+    return weight
 
 
-def _moved_box(followed: _Followed, before: np.ndarray, after: np.ndarray) -> Box:
-    """Median translation and scale; the scale acts about the points' centre, which need not be the box's."""
-    box = followed.box
-    ratio = np.clip(_distance_ratio(before, after), 1 / _MAX_SCALE_STEP, _MAX_SCALE_STEP)
-    side = float(np.clip(box.side * ratio, followed.first_side / _MAX_SCALE, followed.first_side * _MAX_SCALE))
-    shift = np.median(after - before, axis=0)
-    arm = (np.array(box.centre) - before.mean(axis=0)) * (side / box.side - 1)
-    x, y = np.array(box.centre) + shift + arm - side / 2
-    return Box(float(x), float(y), side)
+_WEIGHT = _make_weight()  # (N,); 0 outside the box
+assert SPREAD > 1, "the grid reaches beyond the box"
 
 
-def _distance_ratio(before: np.ndarray, after: np.ndarray) -> float:
-    """Median over pairs of points of the distance after to the distance before, drawn to 1 for crowded points.
-
-    Pairs nearer than 4 px say nothing. Drawing it to 1 took the median error of the scale after 30 frames on
-    the generated world from 0.16 to 0.10 (natural logarithm).
-    """
-    one, other = np.triu_indices(len(before), 1)
-    old = np.linalg.norm(before[one] - before[other], axis=1)
-    new = np.linalg.norm(after[one] - after[other], axis=1)
-    far = old >= 4
-    if not far.any():
-        return 1.0
-    spread = float(np.median(old[far]))
-    trust = spread / (spread + _SCALE_SPREAD_PX)
-    return float(np.power(np.median(new[far] / old[far]), trust))
+def _voters(sound: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """The points that vote, (B, N): those that move by themselves where enough do, else all sound ones."""
+    own = sound & moving
+    heavy = (_WEIGHT * own).sum(axis=1) > _MIN_MOVING_WEIGHT * (_WEIGHT * sound).sum(axis=1)
+    enough: np.ndarray = np.logical_and(heavy, own.sum(axis=1) >= _MIN_POINTS)
+    voters: np.ndarray = np.where(enough[:, None], own, sound)
+    return voters
 
 
-def _replenished(points: np.ndarray, num: int, grey: np.ndarray) -> np.ndarray:
-    """New corners from the hull of the surviving points, which lies on the object: (N, 2) float32."""
-    height, width = grey.shape
-    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int) - 2, 0)
-    right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 3, (width, height))
-    corner = np.array([left, top], np.float32)
-    mask = np.zeros((bottom - top, right - left), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.rint(points - corner).astype(np.int32)), 255)
-    for x, y in np.rint(points - corner).astype(int):
-        cv2.circle(mask, (int(x), int(y)), 3, 0, -1)  # not beside a point that is followed already
-    found = cv2.goodFeaturesToTrack(
-        np.ascontiguousarray(grey[top:bottom, left:right]), num - len(points), 0.01, 3, mask=mask
-    )
-    if found is None:
-        return points
-    return np.concatenate([points, found.reshape(-1, 2) + corner])
+def _near_the_median(deviation: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Points whose motion is within three median deviations, at least 1 px: (B, N) bool."""
+    middle = _row_medians(deviation, used)
+    near: np.ndarray = used & (deviation < np.maximum(1.0, 3 * middle)[:, None])
+    return near
+
+
+def _weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of (B, N, 2) values under (B, N) weights, each coordinate by itself: (B, 2)."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    total = np.cumsum(np.take_along_axis(np.repeat(weight[:, :, None], 2, axis=2), order, axis=1), axis=1)
+    place = (total < total[:, -1:] / 2).sum(axis=1, keepdims=True)
+    middle: np.ndarray = np.take_along_axis(ordered, np.minimum(place, values.shape[1] - 1), axis=1)[:, 0]
+    return middle
+
+
+def _scale_step(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Change of size of B point sets, by an iteratively reweighted least squares similarity: (B,), 1 is none."""
+    current, scale = weight, np.ones(len(weight))
+    for _ in range(_SCALE_ROUNDS):
+        total = np.maximum(current.sum(axis=1), 1e-9)[:, None]
+        old = before - ((current[:, :, None] * before).sum(axis=1) / total)[:, None]
+        new = after - ((current[:, :, None] * after).sum(axis=1) / total)[:, None]
+        spread = np.maximum((current * (old**2).sum(axis=2)).sum(axis=1), 1e-9)
+        cosine = (current * (old * new).sum(axis=2)).sum(axis=1) / spread
+        sine = (current * (old[:, :, 0] * new[:, :, 1] - old[:, :, 1] * new[:, :, 0])).sum(axis=1) / spread
+        turned = np.stack(
+            [
+                cosine[:, None] * old[:, :, 0] - sine[:, None] * old[:, :, 1],
+                sine[:, None] * old[:, :, 0] + cosine[:, None] * old[:, :, 1],
+            ],
+            axis=2,
+        )
+        scale = np.hypot(cosine, sine)
+        current = weight / (1 + ((new - turned) ** 2).sum(axis=2) / _SCALE_RESIDUAL_PX**2)
+    told = (weight > 0).sum(axis=1) >= _MIN_POINTS
+    step: np.ndarray = np.where(told, np.clip(scale, 1 / _MAX_SCALE_STEP, _MAX_SCALE_STEP) ** _SCALE_TRUST, 1.0)
+    return step

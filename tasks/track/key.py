@@ -8,10 +8,11 @@ from storage.fingerprint import fingerprint
 from storage.keys import KeyDocument, Recipe, library_versions
 from tasks.configuration import key_parameters
 from tasks.track.config import TrackConfig
-from tasks.track.estimators import ESTIMATORS
+from tasks.track.estimators import BOX_TRACKERS, ESTIMATORS
+from tasks.track.raft_weights import weights_digest
 from tasks.variants import variant_module
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def key_document(config: TrackConfig, video: str) -> KeyDocument:
@@ -21,18 +22,26 @@ def key_document(config: TrackConfig, video: str) -> KeyDocument:
 
 @functools.lru_cache(maxsize=64)
 def recipe(config: TrackConfig) -> Recipe:
-    """The recipe of every video's tracks.
+    """The recipe of every video's tracks. The estimator is resolved: `auto` has no recipe.
 
-    The estimator is a variant: its own module enters the fingerprint, the other estimators' do not.
+    The estimator is a variant: its own module enters the fingerprint, the other estimators' do not. RAFT's weights
+    enter by their digest. Raises ValueError where they are missing.
     """
-    module = variant_module(ESTIMATORS, config.estimator, "estimator")
+    assert config.estimator != "auto", "the estimator is chosen before anything is planned"
+    module = variant_module(ESTIMATORS | BOX_TRACKERS, config.estimator, "estimator")
     parameters = key_parameters(config)
     parameters.pop("estimator")
+    variant: dict[str, str] = {"estimator": config.estimator}
+    libraries = ["av", "opencv-contrib-python-headless"]
+    if config.estimator in {"torch", "raft"}:
+        libraries.append("torch")
+    if config.estimator == "raft":
+        variant["weights"] = weights_digest()
     return Recipe(
         stage="track",
         schema=SCHEMA,
         parameters=parameters,
-        variant={"estimator": config.estimator},
+        variant=variant,
         code=fingerprint("tasks.track.video:track_video", module),
-        libraries=library_versions("av", "opencv-contrib-python-headless"),
+        libraries=library_versions(*libraries),
     )

@@ -30,6 +30,11 @@ class WorldConfig:
     `classes`: the shapes that appear, with equal chance and independent of colour and texture.
     `num_materials`, `num_walls`: size of the pools that all videos of a world draw their textures from; then
     texture tells neither an object's class nor its video, and shape must. 0: a texture of its own for each.
+
+    What makes tracking hard, off by default. `num_occluders`: poles and panels, 8 to 40 px wide, that sweep across
+    the view in front of every solid. `light_change_probability`: the share of videos in which the light jumps or
+    flashes. `scale_change`: solids approach and recede, so that their size changes over 30 frames by a factor of up
+    to 1 + `scale_change`.
     """
 
     width: int = 320
@@ -41,6 +46,9 @@ class WorldConfig:
     classes: tuple[str, ...] = CLASSES
     num_materials: int = 0
     num_walls: int = 0
+    num_occluders: int = 0
+    light_change_probability: float = 0.0
+    scale_change: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -66,4 +74,21 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("num_walls", 0, 1000),
     ("fps", 1, 240),
     ("cut_probability", 0.0, 1.0),
+    ("num_occluders", 0, 6),
+    ("light_change_probability", 0.0, 1.0),
+    ("scale_change", 0.0, 1.0),
 )
+
+
+def hard_world(num_frames: int = 100) -> WorldConfig:
+    """The world that trackers are judged on: occluders, cuts, changes of light and of size."""
+    return WorldConfig(
+        width=320,
+        height=240,
+        num_frames=num_frames,
+        num_objects=5,
+        cut_probability=0.35,
+        num_occluders=2,
+        light_change_probability=0.4,
+        scale_change=0.35,
+    )

@@ -36,7 +36,10 @@ def write_davis(
             image = np.ascontiguousarray(frame.image[..., ::-1])
             path = images / f"{frame.index:05d}.jpg"
             cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            (masks / f"{frame.index:05d}.png").write_bytes(indexed_png(frame.mask))
+            labelled = np.where(
+                np.isin(frame.mask, [thing.object for thing in frame.occluders]), np.uint8(0), frame.mask
+            )
+            (masks / f"{frame.index:05d}.png").write_bytes(indexed_png(labelled))
         progress(index + 1, count, name)
     sets = folder / "ImageSets" / "2017"
     sets.mkdir(parents=True, exist_ok=True)

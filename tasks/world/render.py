@@ -19,11 +19,11 @@ Singles = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ObjectTruth:
-    """One solid in one frame.
+    """One solid or occluder in one frame.
 
     `box` is the tight (x, y, width, height) of its visible pixels, all 0 where none is; `full_box` that of
     its whole silhouette, others and the frame's edge ignored. `visibility`: visible pixels over those of
-    the whole silhouette. `occlusion`: the share of the silhouette inside the frame that others hide.
+    the whole silhouette. `occlusion`: the share of the silhouette inside the frame that others, occluders too, hide.
     """
 
     object: int
@@ -46,8 +46,9 @@ class Frame:
     shot: int  # first frame of its shot
     is_cut: bool  # the first frame of a new shot; never true for frame 0
     image: Bytes  # (H, W, 3) RGB
-    mask: Bytes  # (H, W) the solid's number, 0 is the background
+    mask: Bytes  # (H, W) the number of the solid or occluder, 0 is the background
     objects: tuple[ObjectTruth, ...]
+    occluders: tuple[ObjectTruth, ...]  # their truth; they are no objects of a benchmark
     camera: Camera
     homography: Floats  # (3, 3) of the background plane
     normals: Singles  # (H, W, 3) unit, camera frame: x right, y down, z forward; towards the camera
@@ -78,14 +79,16 @@ def render_frame(shot: Shot, frame: int, truth: bool = True) -> Frame:
         normals[...] = turn(view.camera.rotation, shading.normals.T.astype(np.float64)).T.reshape(normals.shape)
         if following is not None:
             flow[...] = _flow(view, following, hits, homography)
-    numbers = np.array([0] + [thing.number for thing in shot.objects], np.uint8)
+    truths = _describe(shot, hits)
+    numbers = np.array([0] + [thing.number for thing in (*shot.objects, *shot.occluders)], np.uint8)
     return Frame(
         index=frame,
         shot=shot.start,
         is_cut=frame == shot.start and frame > 0,
         image=antialias(view, hits, shading),
         mask=numbers[hits.owner],
-        objects=_describe(shot, hits),
+        objects=truths[: len(shot.objects)],
+        occluders=truths[len(shot.objects) :],
         camera=view.camera,
         homography=homography,
         normals=normals,
@@ -96,10 +99,10 @@ def render_frame(shot: Shot, frame: int, truth: bool = True) -> Frame:
 
 
 def _describe(shot: Shot, hits: Hits) -> tuple[ObjectTruth, ...]:
-    """Boxes and shares of every solid, also of those that nothing is seen of."""
+    """Boxes and shares of every solid, then of every occluder, also of those that nothing is seen of."""
     truths = []
     height, width = hits.owner.shape
-    for row, (thing, outline) in enumerate(zip(shot.objects, hits.outlines, strict=True), start=1):
+    for row, (thing, outline) in enumerate(zip((*shot.objects, *shot.occluders), hits.outlines, strict=True), start=1):
         left, top, silhouette = outline
         inside = silhouette[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
         whole, within = np.count_nonzero(silhouette), np.count_nonzero(inside)

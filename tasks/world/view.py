@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.world.scene import Camera, Light, SceneObject, Shot, Wall
+from tasks.world.lighting import Light
+from tasks.world.scene import Camera, Shot, Wall
 from tasks.world.shapes import Floats, turn
+from tasks.world.solids import SceneObject
 
 Coordinates = Floats | npt.NDArray[np.intp]
 
@@ -52,7 +54,8 @@ class Solid:
 
 @dataclass(frozen=True)
 class View:
-    """`wall_to_image` (3, 3) takes the wall's (s, t, 1) in metres to pixels, homogeneous, third row the depth."""
+    """`wall_to_image` (3, 3) takes the wall's (s, t, 1) in metres to pixels, homogeneous, third row the depth.
+    `solids`: the shot's objects in their order, then its occluders."""
 
     width: int
     height: int
@@ -79,7 +82,7 @@ def make_view(shot: Shot, frame: int, zoom: int = 1) -> View:
         light=shot.light(frame),
         wall=shot.wall,
         wall_to_image=projection @ plane,
-        solids=tuple(_place(thing, camera, frame) for thing in shot.objects),
+        solids=tuple(_place(thing, camera, frame) for thing in (*shot.objects, *shot.occluders)),
     )
 
 

@@ -12,9 +12,8 @@ import json
 import logging
 import multiprocessing
 import os
-import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing.connection import wait
@@ -25,17 +24,18 @@ import av
 
 from storage.root import hash_file
 from storage.tables import table_bytes
+from tasks.encoding import video_codec
 from tasks.records import Progress, no_progress
 from tasks.world.config import RENDERER, WorldConfig
 from tasks.world.labels import LABEL_SCHEMA, label_rows
-from tasks.world.render import render_video
+from tasks.world.render import Frame, render_video
 
 log = logging.getLogger(__name__)
 
 LABELS_FILE = "labels.parquet"
 MARKER_FILE = "world.json"
 _PARTS = ".parts"
-_CRF = "18"  # visually lossless for x264
+_OFF = ("num_occluders", "light_change_probability", "scale_change")  # at 0
 
 
 def write_videos(
@@ -81,36 +81,32 @@ def write_videos(
     return videos
 
 
-def encode_video(path: Path, config: WorldConfig, seed: int, index: int) -> list[dict[str, Any]]:
+def ignore_frame(frame: Frame) -> None:
+    """The observer of those who want no frames."""
+
+
+def encode_video(
+    path: Path, config: WorldConfig, seed: int, index: int, observe: Callable[[Frame], None] = ignore_frame
+) -> list[dict[str, Any]]:
     """Render and encode one video; returns its label rows, without `video` and `file`.
 
+    `observe` is shown every frame with its masks and boxes (no depth, flow or normals) as it is drawn.
     H.264 where this build of FFmpeg has x264, else MPEG-4; one thread and no time stamps of the clock, so
     that equal frames give equal bytes.
     """
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    codec, codec_options = video_codec()
     rows: list[dict[str, Any]] = []
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as container:
-        stream = container.add_stream(codec, rate=config.fps, options=_codec_options(codec))
+        stream = container.add_stream(codec, rate=config.fps, options=codec_options)
         stream.width, stream.height, stream.pix_fmt = config.width, config.height, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         for frame in render_video(config, seed, index, truth=False):
+            observe(frame)
             rows.extend(label_rows(frame))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
         container.mux(stream.encode(None))
     return rows
-
-
-def _codec_options(codec: str) -> dict[str, str]:
-    """Constant quality. On x86-64 x264 is held to SSE4.2, which NumPy asks for too: with AVX-512 its choice of
-    modes reads memory that nothing wrote, and equal frames gave four different files (seen with
-    MALLOC_PERTURB_ on PyAV 18.1); with SSE4.2 or AVX2 always the same one."""
-    if codec != "libx264":
-        return {"qscale": "3"}
-    options = {"crf": _CRF, "preset": "fast"}
-    if platform.machine() in ("x86_64", "AMD64"):
-        options["x264-params"] = "asm=SSE4.2"
-    return options
 
 
 def _make_parts(
@@ -122,7 +118,7 @@ def _make_parts(
             yield index, _make_part(videos[index], config, seed, index)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=end_with_parent) as pool:
         jobs = {pool.submit(_make_part, videos[index], config, seed, index): index for index in missing}
         try:
             for job in as_completed(jobs):
@@ -165,8 +161,9 @@ def _is_finished(folder: Path, config: WorldConfig, seed: int, count: int) -> bo
 
 
 def _world(config: WorldConfig, seed: int) -> dict[str, Any]:
-    """What a video depends on, as JSON gives it back."""
-    return {"renderer": RENDERER, "config": {**asdict(config), "classes": list(config.classes)}, "seed": seed}
+    """What a video depends on, as JSON gives it back; what is off is not named, as in folders of older versions."""
+    fields = {name: value for name, value in asdict(config).items() if value or name not in _OFF}
+    return {"renderer": RENDERER, "config": {**fields, "classes": list(config.classes)}, "seed": seed}
 
 
 def _part_path(video: Path) -> Path:
@@ -188,8 +185,8 @@ def _replace(path: Path, data: bytes) -> None:
     os.replace(temporary, path)
 
 
-def _end_with_parent() -> None:
-    """Runs in each pool process: a killed parent would otherwise leave it waiting for work for ever."""
+def end_with_parent() -> None:
+    """Initializer of a pool process: a killed parent would otherwise leave it waiting for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "runs in a child process only"
     sentinel = parent.sentinel

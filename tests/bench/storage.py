@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track as progress_bar
 from rich.table import Table
 
+from flows.estimator import with_estimator
 from flows.selection import SourceList
 from storage.manifests import manifest_path
 from storage.root import open_root
@@ -37,6 +38,7 @@ _MANIFEST = json.dumps({"schema": 2, "stage": "track", "key": "0" * 64, "files":
 _MEASURE = """
 import json, re, sys, time
 begun = time.perf_counter()
+from flows.estimator import with_estimator
 from flows.plan import is_done, plan_run
 from flows.selection import known_sources
 from storage.root import open_root
@@ -54,7 +56,8 @@ if url.startswith("s3"):
 imported = time.perf_counter()
 version = latest_version(open_root(url), dataset)
 read = time.perf_counter()
-plans = plan_run(version, known_sources(version), sample())
+config = with_estimator(open_root(url), dataset, sample(), record=False)
+plans = plan_run(version, known_sources(version), config)
 done = is_done(plans)
 ended = time.perf_counter()
 with open("/proc/self/status") as status:  # ru_maxrss would be that of the process which started this one
@@ -93,7 +96,8 @@ def main() -> int:
 def _fill(url: str, size: int, write: Callable[[str, bytes], None]) -> None:
     """A version whose every unit is committed, and the manifest of each."""
     sources = [source_at(f"https://videos.example/watch/{number}/{number}.mp4") for number in range(size)]
-    version, _ = imagined_run(Version(_DATASET), SourceList(sources, "list.txt"), sample(), _grouped)
+    config = with_estimator(open_root(url), _DATASET, sample())
+    version, _ = imagined_run(Version(_DATASET), SourceList(sources, "list.txt"), config, _grouped)
     update_version(open_root(url), _DATASET, lambda _: version)
     for stage, key in progress_bar(
         list(unit_keys(version)), description=f"{size:,} sources: manifests", transient=True

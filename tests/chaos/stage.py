@@ -146,11 +146,12 @@ def _train(run: _Run) -> None:
 
 
 def _evaluate(run: _Run) -> None:
-    from flows.plan import plan_evaluate
+    from flows.plan import plan_evaluate, unit_name
     from flows.record import record_units, unit_entry
 
-    outcomes = run.run_singles(plan_evaluate(run.latest(), run.config).units)
-    units = {f"evaluate/{outcome.item}": unit_entry(outcome) for outcome in outcomes.values()}
+    plan = plan_evaluate(run.latest(), run.config)
+    names, outcomes = {unit.key: unit_name(unit) for unit in plan.units}, run.run_singles(plan.units)
+    units = {names[key]: unit_entry(outcome) for key, outcome in outcomes.items()}
     run.record(lambda version: record_units(version, units))
 
 

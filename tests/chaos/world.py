@@ -7,6 +7,7 @@ from pathlib import Path
 
 NUM_VIDEOS = 6
 _FIELDS: Mapping[str, object] = {
+    "track.estimator": "klt",
     "track.patch_px": 40,
     "track.working_height_px": 120,
     "track.gap_frames": 12,
@@ -17,6 +18,7 @@ _FIELDS: Mapping[str, object] = {
     "train.hard_after_step": 2,
     "train.checkpoint_every_steps": 2,
     "evaluate.bootstrap_samples": 100,
+    "evaluate.audit_videos": 1,
 }
 
 

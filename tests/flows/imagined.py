@@ -13,13 +13,20 @@ from flows.plan import (
     plan_track,
     plan_train,
     shard_stage,
+    unit_name,
 )
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
 from flows.selection import SourceList
 from storage.versions import Version
 from tasks.batch import Outcome, Unit
 from tasks.download.sources import source_at
-from tasks.presets import RunConfig
+from tasks.presets import RunConfig, sample
+
+
+def chosen(config: RunConfig | None = None) -> RunConfig:
+    """A configuration (the sample's) as a run has it once its estimator is chosen."""
+    config = config or sample()
+    return config.model_copy(update={"track": config.track.model_copy(update={"estimator": "klt"})})
 
 
 def imagined_sources(*numbers: int, origin: str = "list.txt") -> SourceList:
@@ -64,8 +71,8 @@ def imagined_run(
     train = plan_train(version, config)
     version = record_units(version, {unit.document.stage: unit_entry(imagined_outcome(unit)) for unit in train.units})
     evaluate = plan_evaluate(version, config)
-    done = imagined_outcomes(evaluate.units).values()
-    version = record_units(version, {f"evaluate/{one.item}": unit_entry(one) for one in done})
+    done = {unit_name(unit): unit_entry(imagined_outcome(unit)) for unit in evaluate.units}
+    version = record_units(version, done)
     return version, [download, track, shard_stage(shard), train, evaluate]
 
 

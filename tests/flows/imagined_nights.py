@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.estimator import with_estimator
 from flows.forms import unflatten
-from flows.plan import plan_download, plan_evaluate, plan_shard, plan_track, plan_train, shard_stage
+from flows.plan import plan_download, plan_evaluate, plan_shard, plan_track, plan_train, shard_stage, unit_name
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
 from flows.stages import Summary
 from storage.keys import JSON
@@ -44,7 +45,8 @@ class Web:
     ) -> Iterator[Summary]:
         """Stands for `flows.stages.run_stages`."""
         self.calls.append({"only": only, "expand": expand, "sources": sources})
-        opened, config = open_root(root), unflatten(fields)
+        opened = open_root(root)
+        config = with_estimator(opened, dataset, unflatten(fields))
         version = latest_version(opened, dataset)
         given = imagined_sources(*sorted(self.named))
         plan = plan_download(version, given, config)
@@ -67,7 +69,7 @@ class Web:
             plan = make(latest_version(opened, dataset), config)
             done = {unit.key: self._outcome(unit) for unit in plan.units if stage not in notes}
             _commit(opened, plan.units, done, {"dataset": dataset, "version": version.number})
-            units = {stage if stage == "train" else f"{stage}/{one.item}": unit_entry(one) for one in done.values()}
+            units = {unit_name(unit): unit_entry(done[unit.key]) for unit in plan.units if unit.key in done}
             update_version(opened, dataset, lambda v, units=units: record_units(v, units), stage)  # type: ignore[misc]
             yield _summary(stage, version, done.values(), notes.get(stage, ""))
 

@@ -68,7 +68,7 @@ def test_a_missing_root_names_every_way_to_give_one(monkeypatch: pytest.MonkeyPa
     [
         (["run"], "root: missing"),
         (["run", "--root", "r", "--preset", "tiny"], "preset: 'tiny'"),
-        (["run", "--root", "r", "--set", "track.estimator=flow"], "choose one of klt"),
+        (["run", "--root", "r", "--set", "track.estimator=flow"], "choose one of auto, klt"),
         (["run", "--root", "r", "--sources", "nowhere.txt"], "sources: "),
         (["run", "--root", "gopher://x"], "root: 'gopher://x'"),
         (["status", "--root", "/dev/null/x"], "root: '/dev/null/x'"),

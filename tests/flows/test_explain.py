@@ -15,10 +15,10 @@ from storage.manifests import commit
 from storage.root import Root, open_root
 from storage.versions import Failure, Version
 from tasks.batch import Outcome
-from tasks.presets import RunConfig, sample
-from tests.flows.imagined import imagined_run, imagined_sources
+from tasks.presets import RunConfig
+from tests.flows.imagined import chosen, imagined_run, imagined_sources
 
-CONFIG = sample()
+CONFIG = chosen()
 SOURCES = imagined_sources(*range(8))
 
 
@@ -57,7 +57,7 @@ def test_nothing_to_do_is_told_as_nothing(root: Root, first: Version) -> None:
 def test_a_changed_parameter_is_told_with_both_values_and_what_follows_is_expected(root: Root, first: Version) -> None:
     told = _told(root, first, SOURCES, _with(track={"fb_threshold_px": 0.8}))
     (reason,) = told["track"].reasons
-    assert (reason.text, reason.number) == ("fb_threshold_px 0.5 → 0.8", 8)
+    assert (reason.text, reason.number) == ("fb_threshold_px 4.0 → 0.8", 8)
     assert not told["track"].expected
     assert told["download"].to_run == 0
     for stage in ("shard", "train", "evaluate"):
@@ -143,4 +143,4 @@ def test_a_commit_that_is_gone_is_told(root: Root, first: Version) -> None:
 
 def test_the_explanation_is_json(root: Root, first: Version) -> None:
     told = _told(root, first, SOURCES, _with(track={"fb_threshold_px": 0.8}))["track"].to_json()
-    assert told["reasons"][0]["text"] == "fb_threshold_px 0.5 → 0.8"  # type: ignore[index,call-overload]
+    assert told["reasons"][0]["text"] == "fb_threshold_px 4.0 → 0.8"  # type: ignore[index,call-overload]

@@ -30,8 +30,9 @@ from tasks.shard import key as shard
 from tasks.track import key as track
 from tasks.train import key as train
 config = sample()
+klt = config.track.model_copy(update={{"estimator": "klt"}})
 keys = {{"download": download.key_document(config.download, source_at("https://a.example/1")).key}}
-keys["track"] = track.key_document(config.track, "0" * 64).key
+keys["track"] = track.key_document(klt, "0" * 64).key
 keys["shard"] = shard.shard_document(config.shard, "train", [keys["track"]]).key
 keys["triplets"] = shard.triplets_document(0, [keys["shard"]], {{}}).key
 keys["train"] = train.key_document(config.train, 0, keys["triplets"]).key
@@ -102,7 +103,7 @@ def _constant(old: str, new: str) -> Callable[[str], str]:
         ("tasks/networks/small.py", _constant("_GROUPS = 8", "_GROUPS = 4"), _AFTER_TRAIN),
         ("tasks/networks/caffenet.py", lambda text: text.replace("4096", "4095"), set()),
         ("tasks/evaluate/retrieval.py", _constant("(1, 5, 10)", "(1, 5)"), {"retrieval", "report"}),
-        ("tasks/evaluate/bootstrap.py", _constant("0.95", "0.9"), {"classification", "retrieval", "report"}),
+        ("tasks/bootstrap.py", _constant("0.95", "0.9"), {"classification", "retrieval", "report"}),
         ("tasks/download/ytdlp.py", _constant("_MAX_PAUSE_SECONDS = 30", "_MAX_PAUSE_SECONDS = 3"), set()),
         ("flows/stage.py", _constant("_SHOWN_CACHED = 200", "_SHOWN_CACHED = 20"), set()),
         ("storage/root.py", _comment, set()),

@@ -16,8 +16,7 @@ from storage.leases import Lease
 from storage.manifests import StoredFile, commit, manifest_path, video_path
 from storage.root import Root, RootError, open_root
 from storage.versions import Version, latest_version, unit_keys, update_version, version_numbers, version_path
-from tasks.presets import sample
-from tests.flows.imagined import imagined_run, imagined_sources, imagined_video
+from tests.flows.imagined import chosen, imagined_run, imagined_sources, imagined_video
 
 Call = Callable[..., Result]
 
@@ -28,7 +27,7 @@ def root(tmp_path: Path) -> Root:
     opened = open_root(str(tmp_path / "root"))
     version = Version("night")
     for numbers in (range(4), range(6)):
-        version, plans = imagined_run(version, imagined_sources(*numbers), sample())
+        version, plans = imagined_run(version, imagined_sources(*numbers), chosen())
         for unit in (unit for plan in plans for unit in plan.units):
             files: dict[str, Any] = {"output.bin": unit.key.encode()}
             if unit.document.stage == "download":
@@ -52,7 +51,7 @@ def test_explain_prints_the_reason_and_runs_nothing(root: Root, call: Call) -> N
     before = sorted(entry.path for entry in root.walk(""))
     told = call("explain", "-d", "night", "--set", "track.fb_threshold_px=0.8")
     assert told.exit_code == 0, told.output
-    assert "6 x fb_threshold_px 0.5 → 0.8" in told.output
+    assert "6 x fb_threshold_px 4.0 → 0.8" in told.output
     assert "expected" in told.output
     assert sorted(entry.path for entry in root.walk("")) == before
     assert "Nothing to do" in call("explain", "-d", "night").output
@@ -93,7 +92,7 @@ def test_a_data_set_that_is_not_there_is_told_with_those_that_are(call: Call) ->
 def test_accept_tells_what_it_did(call: Call) -> None:
     assert "Nothing to accept" in call("accept", "track", "-d", "night").output
     told = call("accept", "track", "-d", "night", "--set", "track.fb_threshold_px=0.8")
-    assert "not accepted 6 track units: fb_threshold_px 0.5 → 0.8" in told.output
+    assert "not accepted 7 track units: fb_threshold_px 4.0 → 0.8" in told.output, "six videos and the audit"
     assert told.exit_code == 1
     assert call("accept", "fly", "-d", "night").exit_code == 2
 

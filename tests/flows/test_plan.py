@@ -23,10 +23,10 @@ from flows.selection import SourceList, known_sources
 from storage.versions import Failure, Version, counts_of
 from tasks.batch import Outcome
 from tasks.download.sources import source_at
-from tasks.presets import RunConfig, sample
-from tests.flows.imagined import imagined_outcomes, imagined_run, imagined_sources, imagined_video, ran
+from tasks.presets import RunConfig
+from tests.flows.imagined import chosen, imagined_outcomes, imagined_run, imagined_sources, imagined_video, ran
 
-CONFIG = sample()
+CONFIG = chosen()
 
 
 def _run(version: Version, given: SourceList, config: RunConfig) -> tuple[Version, list[tuple[str, str]]]:

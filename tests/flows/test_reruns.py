@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from storage.versions import Version
-from tasks.presets import RunConfig, sample
-from tests.flows.imagined import imagined_run, imagined_sources, ran
+from tasks.presets import RunConfig
+from tests.flows.imagined import chosen, imagined_run, imagined_sources, ran
 
 ORDER = ("download", "track", "shard", "train", "evaluate")
 DOWNLOAD, TRACK, SHARD, TRAIN, EVALUATE = (frozenset({stage}) for stage in ORDER)
@@ -53,14 +53,20 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "track.estimator": ("dis", AFTER_TRACK),
     "track.working_height_px": (480, AFTER_TRACK),
     "track.patch_px": (48, AFTER_TRACK),
+    "track.window_scales": ((1.0,), AFTER_TRACK),
+    "track.centre_windows": (False, AFTER_TRACK),
     "track.gap_frames": (15, AFTER_TRACK),
+    "track.gap_seconds": (1.0, AFTER_TRACK),
     "track.start_every_frames": (7, AFTER_TRACK),
     "track.windows_per_frame": (1, AFTER_TRACK),
     "track.moving_threshold_px": (1.0, AFTER_TRACK),
     "track.min_moving_share": (0.25, AFTER_TRACK),
     "track.max_moving_share": (0.75, AFTER_TRACK),
+    "track.min_confidence": (0.5, AFTER_TRACK),
     "track.fb_threshold_px": (0.8, AFTER_TRACK),
+    "track.min_agreement": (0.2, AFTER_TRACK),
     "track.min_ncc": (0.5, AFTER_TRACK),
+    "track.min_visible_share": (0.9, AFTER_TRACK),
     "track.cut_threshold": (0.5, AFTER_TRACK),
     "track.duplicate_frames": (0, AFTER_TRACK),
     "track.max_tracks": (7, AFTER_TRACK),
@@ -94,10 +100,12 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.benchmarks": (("classification",), EVALUATE),
     "evaluate.labels": ("labels.parquet", EVALUATE),
     "evaluate.bootstrap_samples": (200, EVALUATE),
+    "evaluate.audit_videos": (3, EVALUATE),
     "evaluate.classification_crops_per_video": (5, EVALUATE),
     "evaluate.classification_min_visibility": (0.1, EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
+    "execution.videos_together": (4, NONE),
     "execution.unit_memory_bytes": (10**9, NONE),
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
@@ -116,7 +124,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
-    document = sample().model_dump()
+    document = chosen().model_dump()
     document["evaluate"] |= {"labels": str(labels / "first.parquet")}
     section, _, field = name.rpartition(".")
     if name:
@@ -159,8 +167,8 @@ def test_what_runs_again_when_a_parameter_changes(first: Version, labels: Path, 
 
 
 def test_retention_makes_nothing_run_again() -> None:
-    first, _ = imagined_run(Version("night"), imagined_sources(*range(8)), sample())
-    config = RunConfig.model_validate(sample().model_dump() | {"execution": {"keep_videos": "until_tracked"}})
+    first, _ = imagined_run(Version("night"), imagined_sources(*range(8)), chosen())
+    config = RunConfig.model_validate(chosen().model_dump() | {"execution": {"keep_videos": "until_tracked"}})
     assert ran(imagined_run(first, imagined_sources(*range(8)), config)[1]) == []
 
 

@@ -42,7 +42,7 @@ def test_each_stage_gets_its_own_fields_in_order(calls: Calls) -> None:
         "track": {**where, "only": "batch 1", "track_patch_px": 48},
         "shard": {**where, "seed": 3},
         "train": {**where, "seed": 3, "train_steps": 5},
-        "evaluate": {**where, "seed": 3},
+        "evaluate": {**where, "seed": 3, "track_patch_px": 48},  # for the audit of the tracker
     }
 
 

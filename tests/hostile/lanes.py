@@ -39,7 +39,7 @@ _FIELDS: Mapping[str, object] = {
 }
 _MEMORY_BYTES = 1_000_000_000
 _CPU_SECONDS = 5.0
-_TRACK = TrackConfig(patch_px=16, working_height_px=64, gap_frames=4, start_every_frames=2)
+_TRACK = TrackConfig(estimator="klt", patch_px=16, working_height_px=64, gap_frames=4, start_every_frames=2)
 _TRACK_SECONDS = 30.0  # and as much CPU time
 
 

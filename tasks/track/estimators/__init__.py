@@ -1,8 +1,19 @@
-"""Estimators: one file each; a name, and the module that is imported when the name is selected."""
+"""Estimators and box trackers: one file each; a name, and the module that is imported when the name is selected."""
 
 ESTIMATORS = {
     "klt": "tasks.track.estimators.klt",
+    "torch": "tasks.track.estimators.torch",
     "farneback": "tasks.track.estimators.farneback",
     "dis": "tasks.track.estimators.dis",
-    "kcf": "tasks.track.estimators.kcf",
+    "opencl_farneback": "tasks.track.estimators.opencl_farneback",
+    "opencl_dis": "tasks.track.estimators.opencl_dis",
+    "raft": "tasks.track.estimators.raft",
 }
+"""A module's `make_estimator(device: str = "cpu")` makes its tasks.track.motion.PointEstimator."""
+
+BOX_TRACKERS = {
+    "kcf": "tasks.track.estimators.kcf",
+    "csrt": "tasks.track.estimators.csrt",
+}
+"""A module's `make_box_tracker()` makes its tasks.track.boxtracker.BoxTracker, for comparison; its `make_estimator` is
+that of the estimator which measures the camera's motion for it."""

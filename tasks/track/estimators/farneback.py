@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import cv2
 import numpy as np
 
-from tasks.track.follow import Follower, PointFollower
-from tasks.track.motion import PointMotion, follow_by_flow
+from tasks.track.motion import PointMotion, PointQuery, follow_by_flow
+
+Image = TypeVar("Image", np.ndarray, cv2.UMat)
 
 
-def follow_points(previous: np.ndarray, following: np.ndarray, points: np.ndarray) -> PointMotion:
-    """Follow points forward and back; frames (H, W) uint8 grey, points (N, 2) float32 px."""
-    return follow_by_flow(_flow, previous, following, points)
+class FarnebackEstimator:
+    """Frames are used as they are: OpenCV expands both anew for each flow."""
+
+    def prepare(self, grey: np.ndarray) -> np.ndarray:
+        """The frame itself, (H, W) uint8."""
+        return grey
+
+    def follow(self, queries: Sequence[PointQuery[np.ndarray]]) -> list[PointMotion]:
+        """The motion of every query's points, two flows a query."""
+        return follow_by_flow(dense_flow, queries)
 
 
-def make_follower() -> Follower:
-    """A follower of boxes by their points."""
-    return PointFollower(follow_points)
+def make_estimator(device: str = "cpu") -> FarnebackEstimator:
+    """The estimator; it runs on the CPU whatever the device."""
+    return FarnebackEstimator()
 
 
-def _flow(previous: np.ndarray, following: np.ndarray) -> np.ndarray:
+def dense_flow(previous: Image, following: Image) -> Image:
+    """The flow between two frames ((H, W) uint8): (H, W, 2) float32, px; of frames on a device it stays there."""
     # OpenCV's example values; a window of 15 px was the most accurate over 30 frames of those measured.
-    flow: np.ndarray = cv2.calcOpticalFlowFarneback(
+    flow: Image = cv2.calcOpticalFlowFarneback(
         previous, following, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
     )
     return flow

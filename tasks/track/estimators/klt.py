@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
-from tasks.track.follow import Follower, PointFollower
-from tasks.track.motion import PointMotion, point_motion
+from tasks.track.motion import PointMotion, PointQuery, point_motion
 
 _WINDOW_PX = 11  # px; of 11, 15 and 21 the fastest, and on the generated world the one that left objects least
 _LEVELS = 3
@@ -14,17 +15,28 @@ _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03)
 _MIN_EIGENVALUE = 1e-4  # OpenCV's default
 
 
-def follow_points(previous: np.ndarray, following: np.ndarray, points: np.ndarray) -> PointMotion:
-    """Follow points forward and back; frames (H, W) uint8 grey, points (N, 2) float32 px."""
+class KltEstimator:
+    """Frames are used as they are: OpenCV's Python functions take no pyramid that was built before (5.0)."""
+
+    def prepare(self, grey: np.ndarray) -> np.ndarray:
+        """The frame itself, (H, W) uint8."""
+        return grey
+
+    def follow(self, queries: Sequence[PointQuery[np.ndarray]]) -> list[PointMotion]:
+        """The motion of every query's points, forward and back; one query after the other."""
+        return [_follow(query.previous, query.following, query.points) for query in queries]
+
+
+def make_estimator(device: str = "cpu") -> KltEstimator:
+    """The estimator; it runs on the CPU whatever the device."""
+    return KltEstimator()
+
+
+def _follow(previous: np.ndarray, following: np.ndarray, points: np.ndarray) -> PointMotion:
     if len(points) == 0:
         return point_motion(previous, points, points, points)
     moved = _step(previous, following, points)
     return point_motion(previous, points, moved, _step(following, previous, moved))
-
-
-def make_follower() -> Follower:
-    """A follower of boxes by their points."""
-    return PointFollower(follow_points)
 
 
 def _step(previous: np.ndarray, following: np.ndarray, points: np.ndarray) -> np.ndarray:

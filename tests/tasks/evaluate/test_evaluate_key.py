@@ -59,8 +59,9 @@ def test_the_report_follows_what_it_shows() -> None:
         report_document(0, TRAIN, TRIPLETS, {"retrieval": "2"}, ["x", "y"]),
         report_document(0, TRAIN, TRIPLETS, {"retrieval": "1"}, ["x"]),
         report_document(0, TRAIN, TRIPLETS, {"retrieval": "1"}, ["x", "y"], outcomes="z"),
+        report_document(0, TRAIN, TRIPLETS, {"retrieval": "1"}, ["x", "y"], audit="z"),
     ]
-    assert len({document.key for document in [first, *changed]}) == 7
+    assert len({document.key for document in [first, *changed]}) == 8
 
 
 def test_planning_imports_nothing_heavy() -> None:

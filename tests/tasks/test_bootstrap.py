@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.evaluate.bootstrap import cluster_interval
+from tasks.bootstrap import cluster_interval
 
 
 def test_interval_matches_the_enumeration_of_every_resample() -> None:
@@ -60,7 +60,7 @@ def test_resampling_items_instead_of_videos_would_be_too_narrow() -> None:
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     values, clusters = np.random.default_rng(9).random(30), np.repeat(np.arange(6), 5)
     whole = cluster_interval(values, clusters, samples=500, seed=10)
-    monkeypatch.setattr("tasks.evaluate.bootstrap._BLOCK", 60)
+    monkeypatch.setattr("tasks.bootstrap._BLOCK", 60)
     assert cluster_interval(values, clusters, samples=500, seed=10) == whole
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean over items that come in clusters (the patches of one video)."""
+"""Bootstrap intervals of a mean over items that come in clusters (the patches or tracks of one video)."""
 
 from __future__ import annotations
 
