@@ -48,7 +48,7 @@ class TrackConfig(StageConfig):
         0.9, ge=0, le=1, description="Frames with a larger share of moving points are rejected."
     )
     min_confidence: float = Field(
-        0.8, ge=0, le=1, description="Smallest estimated probability that a kept track is right; 0: no gate."
+        0.82, ge=0, le=1, description="Smallest estimated probability that a kept track is right; 0: no gate."
     )
     fb_threshold_px: float = Field(
         4.0, ge=0, description="Largest forward-backward error, median over a box's points, in any frame; 0: no gate."

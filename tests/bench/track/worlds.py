@@ -19,7 +19,7 @@ from tasks.world.render import Frame, ObjectTruth
 from tasks.world.write import encode_video, end_with_parent
 
 TUNING = (77, 20)  # seed and number of videos: constants of tasks.track were chosen on them
-HELD_OUT = (5, 25)  # no constant was chosen on these
+HELD_OUT = (6, 25)  # no constant was chosen on these; the rule for cuts was, after a look at those of seed 5
 
 
 @dataclass(frozen=True)
