@@ -34,6 +34,6 @@ def with_estimator(root: Root, dataset: str, config: RunConfig, record: bool = T
 def _device(name: str) -> str:
     if name != "auto":
         return name
-    import torch  # here, since it takes seconds and is asked once a data set
+    from tasks.device import resolve_device  # here, since torch takes seconds and is asked once a data set
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return resolve_device(name).type

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from flows.maintain import unknown_dataset
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root, RootError, open_root
 from storage.tables import read_table
-from storage.versions import Version, VideoEntry, dataset_names, latest_version, reached_videos, version_numbers
+from storage.versions import Version, VideoEntry, latest_version, reached_videos
 from tasks.download.redaction import redact
 from tasks.download.sources import source_at
 from tasks.records import REJECTED_SCHEMA, TRACK_SCHEMA
@@ -69,8 +70,7 @@ def open_dataset(url: str, name: str) -> tuple[Root, Version]:
     root = open_root(url, create=False)
     version = latest_version(root, name)
     if not version.number:
-        known = ", ".join(one for one in dataset_names(root) if version_numbers(root, one)) or "none"
-        raise RootError(f"dataset: {name!r} is not in {root.url}; there are: {known}")
+        raise unknown_dataset(root, name)
     return root, version
 
 

@@ -109,6 +109,11 @@ def show_datasets(url: str, console: Console, *, as_json: bool) -> None:
     console.print(table if heads else f"{root.url} holds no data set yet")
 
 
+def unknown_dataset(root: Root, name: str) -> RootError:
+    """The error for a data set without a version, naming those that there are."""
+    return RootError(f"dataset: {name!r} is not in {root.url}; there are: {', '.join(_named(root)) or 'none'}")
+
+
 def _named(root: Root) -> list[str]:
     return [name for name in dataset_names(root) if version_numbers(root, name)]
 
@@ -118,8 +123,7 @@ def show_log(url: str, name: str, console: Console, *, limit: int, as_json: bool
     root = open_root(url, create=False)
     numbers = version_numbers(root, name)
     if not numbers:
-        known = ", ".join(_named(root)) or "none"
-        raise RootError(f"dataset: {name!r} is not in {root.url}; there are: {known}")
+        raise unknown_dataset(root, name)
     shown = numbers[-limit:]
     heads = [read_head(root, name, number) for number in shown]
     before = [read_head(root, name, numbers[-limit - 1])] if len(numbers) > limit else []

@@ -135,9 +135,7 @@ def run_batch(
         outcome = intake.judge(index, _outcome_of(units[index], reply), reply.dropped)
         if outcome is None:
             continue
-        if outcome.failure:
-            stage, failure = units[index].document.stage, outcome.failure
-            _log.warning("%s %s: dropped as %s, %s", stage, outcome.item, failure.kind, reply.dropped)
+        _warn(units[index], outcome)
         outcomes[index] = outcome
         progress(len(outcomes), len(units), outcome.item)
     return [
@@ -151,9 +149,8 @@ def run_unit(root: Root, unit: Unit, **options: Any) -> Outcome:
 
     Raises Dropped, or Paused where a disk is full.
     """
-    manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
-    if manifest is not None and _has_its_files(root, unit, manifest):
-        return _outcome(unit, manifest, cached=True)
+    if standing := _found(root, unit):
+        return standing
     with _full_disk_pauses(root):
         done = resolve(unit.work)(root, *unit.arguments, unit.document, **unit.options, **options)
     if isinstance(done, Listing):
@@ -166,11 +163,7 @@ def run_group(root: Root, units: Sequence[Unit]) -> list[Outcome]:
 
     Raises Paused where a disk is full; what was committed until then is found by the next run.
     """
-    outcomes: dict[str, Outcome] = {}
-    for unit in units:
-        manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
-        if manifest is not None:
-            outcomes[unit.key] = _outcome(unit, manifest, cached=True)
+    outcomes = {unit.key: standing for unit in units if (standing := _found(root, unit))}
     missing = [unit for unit in units if unit.key not in outcomes]
     if missing:
         arguments, documents = [unit.arguments for unit in missing], [unit.document for unit in missing]
@@ -194,7 +187,9 @@ def _run_groups(pool: WorkerPool, root: Root, units: Sequence[Unit], progress: P
         if reply.dropped is not None:
             alone += groups[index]
         else:
-            outcomes |= {outcome.key: outcome for outcome in reply.value or ()}
+            for unit, outcome in zip(groups[index], reply.value or (), strict=False):
+                _warn(unit, outcome)
+                outcomes[unit.key] = outcome
         progress(len(outcomes), len(units), groups[index][-1].item)
     again = run_batch(pool, root, [replace(unit, group_size=1) for unit in alone], progress)
     outcomes |= {outcome.key: outcome for outcome in again}
@@ -226,6 +221,20 @@ def _full_disk_pauses(root: Root) -> Iterator[None]:
             raise
         where = error.filename or root.url
         raise Paused(f"no space left ({where}); free some and run again, all that is committed is kept") from error
+
+
+def _found(root: Root, unit: Unit) -> Outcome | None:
+    """The unit as storage holds it, with its files; None where it has to run."""
+    manifest = None if unit.again else read_manifest(root, unit.document.stage, unit.key)
+    if manifest is None or not _has_its_files(root, unit, manifest):
+        return None
+    return _outcome(unit, manifest, cached=True)
+
+
+def _warn(unit: Unit, outcome: Outcome) -> None:
+    if failure := outcome.failure:
+        words = f"{failure.reason}: {failure.words}"
+        _log.warning("%s %s: dropped as %s, %s", unit.document.stage, outcome.item, failure.kind, words)
 
 
 def _has_its_files(root: Root, unit: Unit, manifest: Manifest) -> bool:

@@ -52,7 +52,7 @@ class BoxFollower:
         for name, (tracker, box) in self._trackers.items():
             moved = tracker.update(frame.bgr)
             self._trackers[name] = (tracker, moved or box)
-            steps[name] = BoxStep(moved or box, math.nan, math.nan, math.nan, math.nan, moved is not None)
+            steps[name] = BoxStep(moved or box, math.nan, math.nan, math.nan, moved is not None)
         return steps
 
     def stop(self, name: int) -> None:

@@ -23,7 +23,7 @@ _COEFFICIENTS = (-4.72, -0.86, 1.81, 3.61, 2.62)  # constant, ln(jolt), step_ncc
 
 @dataclass
 class Evidence:
-    """Per step, in frames from the start on: `errors_px`, `agreement`, `jolts_px` and `speeds_px` as in `BoxStep`.
+    """Per step, in frames from the start on: `errors_px`, `agreement` and `jolts_px` as in `BoxStep`.
 
     `step_ncc` is the least correlation of the box's picture with that of the frame before, `lag_ncc` the least one
     with that of ten frames before. `size_px` is the square root of the box's first area.
@@ -34,26 +34,25 @@ class Evidence:
     errors_px: list[float] = field(default_factory=list)
     agreement: list[float] = field(default_factory=list)
     jolts_px: list[float] = field(default_factory=list)
-    speeds_px: list[float] = field(default_factory=list)
     step_ncc: float = 1.0
     lag_ncc: float = 1.0
-    _newest: np.ndarray | None = None
-    _kept: list[np.ndarray] = field(default_factory=list)
+    _newest: np.ndarray = field(init=False)
+    _kept: list[np.ndarray] = field(init=False)  # those of the last ten frames, one in five, the oldest first
+
+    def __post_init__(self) -> None:
+        self._newest, self._kept = self.first, [self.first]
 
     def add(self, step: BoxStep, patch: np.ndarray) -> None:
         """Take in a step and the box's picture after it."""
         self.errors_px.append(step.error_px)
         self.agreement.append(step.agreement)
         self.jolts_px.append(step.jolt_px)
-        self.speeds_px.append(step.speed_px)
-        before = self.first if self._newest is None else self._newest
-        self.step_ncc = min(self.step_ncc, correlation(before, patch))
+        self.step_ncc = min(self.step_ncc, correlation(self._newest, patch))
         self._newest = patch
         if len(self.errors_px) % _KEPT_EVERY == 0:
             self._kept = [*self._kept[-(_LAG // _KEPT_EVERY) :], patch]
-            earlier = self.first if len(self.errors_px) == _LAG else self._kept[0]
             if len(self.errors_px) >= _LAG:
-                self.lag_ncc = min(self.lag_ncc, correlation(earlier, patch))
+                self.lag_ncc = min(self.lag_ncc, correlation(self._kept[0], patch))
 
     @property
     def error_px(self) -> float:
@@ -63,7 +62,7 @@ class Evidence:
     @property
     def ncc(self) -> float:
         """Correlation of the first and the newest picture."""
-        return 1.0 if self._newest is None else correlation(self.first, self._newest)
+        return correlation(self.first, self._newest) if self.errors_px else 1.0
 
     @property
     def confidence(self) -> float:

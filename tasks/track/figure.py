@@ -14,6 +14,7 @@ import functools
 import numpy as np
 
 GRID = 10  # points across and down
+MOVING_PX = 0.7  # a point moves by itself where its motion differs from the camera's by more
 SPREAD = 1.5  # sides of the box that the grid covers: half of the points lie around it
 _DECAY = 0.7  # of what was seen, a frame
 _DOUBT = 0.5  # seen points of each kind that nothing counts for
@@ -24,7 +25,6 @@ _OFF_CENTRE_TRUST = 0.5  # of where it lies: windows are drawn around what moves
 _WINDOW_SIDES = 0.55  # figure far from the centre is another thing
 _NUDGE = 0.1  # of the way back, a frame
 _GROWTH = 0.05
-_MOVING_PX = 0.7  # as for points that vote
 
 
 @functools.cache
@@ -74,8 +74,8 @@ class FigureGround:
         between a point's motion and the box's; apart: (B,) px between the box's motion and the camera's.
         """
         limit = apart[:, None]
-        figure = sound & (independent > _MOVING_PX) & (deviation < np.maximum(1.5, 0.5 * limit))
-        ground = sound & (independent < np.maximum(_MOVING_PX, 0.3 * limit)) & ~figure
+        figure = sound & (independent > MOVING_PX) & (deviation < np.maximum(1.5, 0.5 * limit))
+        ground = sound & (independent < np.maximum(MOVING_PX, 0.3 * limit)) & ~figure
         self._figure = np.where(told[:, None], _DECAY * self._figure + figure, self._figure)
         self._ground = np.where(told[:, None], _DECAY * self._ground + ground, self._ground)
         self._frames += told

@@ -12,14 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from tasks.track.boxes import Box
-from tasks.track.camera import project
-from tasks.track.figure import SPREAD, FigureGround, offsets
+from tasks.track.camera import FrameMotion, measure_camera, project
+from tasks.track.figure import MOVING_PX, SPREAD, FigureGround, offsets
 from tasks.track.frames import WorkingFrame
 from tasks.track.motion import PointMotion
 
 _POINT_ERROR_PX = 1.0  # a point whose way back ends farther off is on an occluder or has slid along an edge
 _MIN_POINTS = 5  # fewer do not vote for a motion
-_MOVING_PX = 0.7  # a point moves by itself where its motion differs from the camera's by more
 _MIN_MOVING_WEIGHT = 0.15  # of the points' weight: below it the box is taken for still, and all its points count
 _CENTRE_SIDES = 1 / 3  # the weight of a point falls to 1/e at this distance from the centre
 _MEMORY = 0.3  # weight of the newest motion in the smoothed one
@@ -40,14 +39,12 @@ class BoxStep:
     `error_px`: the median forward-backward error of its points that were found. `agreement`: the share of its points
     that find back and go with it, 0 to 1; what is in front of it lowers it. `jolt_px`: how far its motion is from what
     it was in the frames before, the camera's motion taken away; a box that leaves one thing for another jolts.
-    `speed_px`: of the box against the camera.
     """
 
     box: Box
     error_px: float
     agreement: float
     jolt_px: float
-    speed_px: float
     found: bool
 
 
@@ -68,6 +65,19 @@ class Follower(Protocol):
 
     def stop(self, name: int) -> None:
         """Forget a box."""
+
+
+def step_with_camera(
+    follower: Follower, frame: WorkingFrame, camera_points: np.ndarray, motion: PointMotion
+) -> tuple[FrameMotion | str, Mapping[int, BoxStep]]:
+    """The camera's motion, or why it is not known, and every box moved to `frame`.
+
+    `motion` is that of `camera_points` (C, 2) and, after them, of the follower's points.
+    """
+    num = len(camera_points)
+    camera = measure_camera(camera_points, motion.part(slice(0, num))) if num else "no_points"
+    homography = camera.homography if isinstance(camera, FrameMotion) else None
+    return camera, follower.step(frame, motion.part(slice(num, None)), homography)
 
 
 class PointFollower:
@@ -126,7 +136,7 @@ class PointFollower:
         base = np.zeros_like(centres) if homography is None else project(homography, centres) - centres
         independent = np.linalg.norm(shift - camera, axis=2)  # (B, N) px
         known = (sound & core).sum(axis=1) >= _MIN_POINTS
-        used = _voters(sound & core, independent > _MOVING_PX if homography is not None else sound)
+        used = _voters(sound & core, independent > MOVING_PX if homography is not None else sound)
         weight = self._weights(used, shift, base)
         steady = np.nan_to_num(self._velocity) + base
         median = np.where(known[:, None], _weighted_median(shift, weight), steady)
@@ -143,7 +153,7 @@ class PointFollower:
         self._move(median, nudge, scale * growth)
         median_error = _row_medians(error[:, core], np.isfinite(error[:, core]))
         agreement = np.where(known, agreement, 0.0)
-        measured = (median_error, agreement, jolt, apart, known)
+        measured = (median_error, agreement, jolt, known)
         rows = zip(self._names, self._boxes.tolist(), *(values.tolist() for values in measured), strict=True)
         return {name: BoxStep(Box(*box), *values) for name, box, *values in rows}
 

@@ -8,7 +8,7 @@ from storage.fingerprint import fingerprint
 from storage.keys import KeyDocument, Recipe, library_versions
 from tasks.configuration import key_parameters
 from tasks.track.config import TrackConfig
-from tasks.track.estimators import BOX_TRACKERS, ESTIMATORS
+from tasks.track.estimators import BOX_TRACKERS, ESTIMATORS, TORCH_ESTIMATORS
 from tasks.track.raft_weights import weights_digest
 from tasks.variants import variant_module
 
@@ -33,7 +33,7 @@ def recipe(config: TrackConfig) -> Recipe:
     parameters.pop("estimator")
     variant: dict[str, str] = {"estimator": config.estimator}
     libraries = ["av", "opencv-contrib-python-headless"]
-    if config.estimator in {"torch", "raft"}:
+    if config.estimator in TORCH_ESTIMATORS:
         libraries.append("torch")
     if config.estimator == "raft":
         variant["weights"] = weights_digest()

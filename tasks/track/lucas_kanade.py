@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from tasks.track.pyramids import WINDOW_PX, Level, Pyramids
+from tasks.track.lk import MAX_STEPS, MIN_EIGENVALUE, STEP_PX, WINDOW_PX
+from tasks.track.pyramids import Level, Pyramids
 
-_MAX_STEPS = 20  # on each level; this and the next as in the estimator `klt`
-_STEP_PX = 0.03  # a search ends with a shorter step
 _SWING_PX = 0.01  # OpenCV's: a search ends half-way where two steps cancel each other as closely
-_MIN_EIGENVALUE = 1e-4  # OpenCV's default, in its units
-_MIN_DETERMINANT = 2.0**-23  # likewise
+_MIN_DETERMINANT = 2.0**-23  # OpenCV's, in its units
 _OPENCV_UNIT = 2.0**-20  # of a product of slopes
 _SLOPE_GAIN = 32.0  # of the pyramids' slopes
 _HALF_PX = WINDOW_PX // 2
@@ -80,10 +78,10 @@ def take_steps(table: Tensor, at: Tensor, last: Tensor, count: Tensor) -> Steps:
         at = at + moves[-1]
         places.append(at)
     ends, new = torch.stack(places), torch.stack(moves[1:])
-    settled = new.square().sum(2) <= (_STEP_PX * _TABLE_UNIT) ** 2
+    settled = new.square().sum(2) <= (STEP_PX * _TABLE_UNIT) ** 2
     swung = ((new + torch.stack(moves[:-1])).abs().amax(2) < _SWING_PX * _TABLE_UNIT) & ~settled
     counts = count + torch.arange(1, _STEPS_AT_ONCE + 1, device=at.device)[:, None]
-    done = settled | swung | (counts >= _MAX_STEPS)
+    done = settled | swung | (counts >= MAX_STEPS)
     stopped = done | (ends.abs().amax(2) > 1)
     final = (stopped.int().cumsum(0) == 0).sum(0, keepdim=True).clamp(max=_STEPS_AT_ONCE - 1)
     pair = final[..., None].expand(-1, -1, 2)
@@ -117,7 +115,7 @@ def _templates(pyramids: Pyramids, level: Level, source: Tensor, corners: Tensor
     xx, xy, yy = scaled[:, 0, 1], scaled[:, 0, 2], scaled[:, 1, 2]
     determinant = xx * yy - xy * xy
     eigenvalue = (xx + yy - torch.sqrt((xx - yy).square() + 4 * xy.square())) / (2 * WINDOW_PX**2)
-    good = _is_readable(corners, level) & (eigenvalue >= _MIN_EIGENVALUE) & (determinant >= _MIN_DETERMINANT)
+    good = _is_readable(corners, level) & (eigenvalue >= MIN_EIGENVALUE) & (determinant >= _MIN_DETERMINANT)
     inverse = torch.stack([yy, -xy, -xy, xx], 1) / torch.where(good, determinant, 1.0)[:, None] * _OPENCV_UNIT
     return _Templates(slopes, products[:, :, 0], inverse.view(-1, 2, 2), good)
 

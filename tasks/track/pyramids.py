@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-WINDOW_PX = 11  # as in the estimator `klt`, where the reason stands
-_MAX_LEVELS = 4  # as there: the frame and three halvings
+from tasks.track.lk import NUM_HALVINGS, WINDOW_PX
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def stack_pyramids(pyramids: Sequence[Pyramids]) -> Pyramids:
 def _levels(height: int, width: int) -> tuple[Level, ...]:
     """As in OpenCV a pyramid ends before an image that is no larger than the window."""
     levels = [Level(height, width, 0)]
-    while len(levels) < _MAX_LEVELS and min(height + 1, width + 1) // 2 > WINDOW_PX:
+    while len(levels) <= NUM_HALVINGS and min(height + 1, width + 1) // 2 > WINDOW_PX:
         height, width = (height + 1) // 2, (width + 1) // 2
         levels.append(Level(height, width, levels[-1].offset + levels[-1].area))
     return tuple(levels)

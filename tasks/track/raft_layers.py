@@ -98,6 +98,7 @@ class UpdateBlock(nn.Module):
     def forward(
         self, hidden: torch.Tensor, context: torch.Tensor, looked_up: torch.Tensor, flow: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next hidden state and the step of the flow; all (N, channels, H / 8, W / 8)."""
         motion = self.motion_encoder(flow, looked_up)
         hidden = self.recurrent_block(hidden, torch.cat([context, motion], dim=1))
         return hidden, self.flow_head(hidden)
@@ -155,6 +156,7 @@ class _ConvGRU(nn.Module):
         self.convq = nn.Conv2d(hidden + inputs, hidden, kernel, padding=padding)
 
     def forward(self, hidden: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """The next hidden state, (N, hidden, H / 8, W / 8)."""
         both = torch.cat([hidden, inputs], dim=1)
         update, reset = self.convz(both).sigmoid(), self.convr(both).sigmoid()
         fresh = self.convq(torch.cat([reset * hidden, inputs], dim=1)).tanh()

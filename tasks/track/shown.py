@@ -61,7 +61,8 @@ class Looker(Protocol):
 
     last_frame: int
 
-    def look(self, frame: DecodedFrame) -> None: ...
+    def look(self, frame: DecodedFrame) -> None:
+        """See the next frame."""
 
 
 def shown_tracks(rows: Sequence[PathRow]) -> list[ShownTrack]:

@@ -41,6 +41,7 @@ class StripLooker:
                 self._at.setdefault(frame, []).append(track)
 
     def look(self, frame: DecodedFrame) -> None:
+        """Cut the squares that are wanted of this frame."""
         tracks = self._at.get(frame.index)
         if tracks is None:
             return
@@ -68,6 +69,7 @@ class StoryLooker:
         self._first: np.ndarray | None = None
 
     def look(self, frame: DecodedFrame) -> None:
+        """Compare the patch of this frame with the first one."""
         box = self._track.box(frame.index)
         if box is None:
             return

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tasks.track.appearance import appearance_patches
 from tasks.track.boxes import Box, box_iou
-from tasks.track.camera import FrameMotion, grid_points, measure_camera, spread_corners
+from tasks.track.camera import FrameMotion, grid_points, spread_corners
 from tasks.track.config import TrackConfig
 from tasks.track.crops import CONTEXT, context_crop
 from tasks.track.cuts import FrameLook, is_cut, is_light_step, look_of, with_light_of
 from tasks.track.decode import DecodedFrame
 from tasks.track.evidence import begin_evidence
-from tasks.track.follow import Follower
+from tasks.track.follow import BoxStep, Follower, step_with_camera
 from tasks.track.frames import WorkingFrame, working_frame
 from tasks.track.gates import FRAME_REASONS, TRACK_REASONS, frame_reason, is_faint, step_reason, track_reason
 from tasks.track.motion import PointMotion
@@ -113,11 +114,9 @@ class TrackMiner:
         """Move, end and start windows; `motion` is that of the points that `ask` returned."""
         asked = self._asked
         assert asked is not None, "ask comes first"
-        num = len(asked.camera_points)
-        camera = measure_camera(asked.camera_points, motion.part(slice(0, num))) if num else "no_points"
-        homography = camera.homography if isinstance(camera, FrameMotion) else None
-        if self._live:
-            self._step(asked, motion.part(slice(num, None)), homography)
+        camera, steps = step_with_camera(self.follower, asked.working, asked.camera_points, motion)
+        if steps:
+            self._step(asked, steps)
         if asked.starts:
             self._start(asked, camera)
 
@@ -186,9 +185,8 @@ class TrackMiner:
             for live in self._live.values()
         )
 
-    def _step(self, asked: _Asked, motion: PointMotion, homography: np.ndarray | None) -> None:
+    def _step(self, asked: _Asked, steps: Mapping[int, BoxStep]) -> None:
         working = asked.working
-        steps = self.follower.step(working, motion, homography)
         patches = appearance_patches(working.grey, [step.box for step in steps.values()])
         due = []
         for (name, step), patch in zip(steps.items(), patches, strict=True):

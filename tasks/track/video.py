@@ -20,6 +20,7 @@ from storage.tables import table_bytes
 from tasks.records import REJECTED_SCHEMA, TRACK_SCHEMA, Dropped, Progress, no_progress
 from tasks.track.config import TrackConfig
 from tasks.track.decode import DecodedFrame, VideoDecoder
+from tasks.track.estimators import TORCH_ESTIMATORS
 from tasks.track.follow import Follower
 from tasks.track.motion import PointEstimator, PointMotion, PointQuery, no_motion
 from tasks.track.raft_weights import WEIGHTS_VARIABLE, weights_digest
@@ -147,7 +148,7 @@ def mine_videos(
 
 def resolved_device(estimator: str, device: str) -> str:
     """The device that the estimator works on; only those of torch ask for one, and pay for its import."""
-    if estimator not in {"torch", "raft"}:
+    if estimator not in TORCH_ESTIMATORS:
         return "cpu"
     import torch
 

@@ -68,7 +68,7 @@ def made_result(right: bool, sequence: str = "one", jolt_px: float = 0.5, cut: b
     ramp = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1))
     looks = (look_of(ramp), look_of(255 - ramp if cut else ramp))
     for _ in range(GAP):
-        step = BoxStep(box, error_px=0.1, agreement=0.9, jolt_px=jolt_px, speed_px=2.0, found=True)
+        step = BoxStep(box, error_px=0.1, agreement=0.9, jolt_px=jolt_px, found=True)
         followed.steps.append(step)
         followed.looks.append(looks)
         followed.evidence.add(step, patch)
@@ -167,8 +167,7 @@ def test_the_gates_are_those_of_the_miner() -> None:
     assert rejection(result, TrackConfig(min_confidence=confidence + 0.001)) == "unsure"
     lost = made_result(True)
     lost.followed.steps[3:] = [
-        BoxStep(one.box, error_px=math.inf, agreement=0.0, jolt_px=0.0, speed_px=0.0, found=False)
-        for one in lost.followed.steps[3:]
+        BoxStep(one.box, error_px=math.inf, agreement=0.0, jolt_px=0.0, found=False) for one in lost.followed.steps[3:]
     ]
     assert rejection(lost, config) == "occlusion"
 

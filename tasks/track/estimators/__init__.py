@@ -11,6 +11,9 @@ ESTIMATORS = {
 }
 """A module's `make_estimator(device: str = "cpu")` makes its tasks.track.motion.PointEstimator."""
 
+TORCH_ESTIMATORS = frozenset({"torch", "raft"})
+"""Those that work on a torch device, and whose output rests on torch's version."""
+
 BOX_TRACKERS = {
     "kcf": "tasks.track.estimators.kcf",
     "csrt": "tasks.track.estimators.csrt",

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from tasks.track.lk import MAX_STEPS, MIN_EIGENVALUE, NUM_HALVINGS, STEP_PX, WINDOW_PX
 from tasks.track.motion import PointMotion, PointQuery, point_motion
 
-_WINDOW_PX = 11  # px; of 11, 15 and 21 the fastest, and on the generated world the one that left objects least
-_LEVELS = 3
-_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.03)
-_MIN_EIGENVALUE = 1e-4  # OpenCV's default
+_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, MAX_STEPS, STEP_PX)
 
 
 class KltEstimator:
@@ -47,10 +45,10 @@ def _step(previous: np.ndarray, following: np.ndarray, points: np.ndarray) -> np
         following,
         start.reshape(-1, 1, 2),
         None,
-        winSize=(_WINDOW_PX, _WINDOW_PX),
-        maxLevel=_LEVELS,
+        winSize=(WINDOW_PX, WINDOW_PX),
+        maxLevel=NUM_HALVINGS,
         criteria=_CRITERIA,
-        minEigThreshold=_MIN_EIGENVALUE,
+        minEigThreshold=MIN_EIGENVALUE,
     )
     lost = ~known | (status.ravel() == 0)
     ended: np.ndarray = np.where(lost[:, None], np.nan, moved.reshape(-1, 2)).astype(np.float32)

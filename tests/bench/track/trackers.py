@@ -12,11 +12,11 @@ import numpy as np
 
 from tasks.track.appearance import appearance_patches
 from tasks.track.boxes import Box
-from tasks.track.camera import FrameMotion, grid_points, measure_camera
+from tasks.track.camera import grid_points
 from tasks.track.cuts import FrameLook, is_light_step, look_of, with_light_of
 from tasks.track.estimators import BOX_TRACKERS, ESTIMATORS
 from tasks.track.evidence import Evidence, begin_evidence
-from tasks.track.follow import BoxStep, Follower, PointFollower
+from tasks.track.follow import BoxStep, Follower, PointFollower, step_with_camera
 from tasks.track.frames import WorkingFrame
 from tasks.track.motion import PointEstimator, PointMotion, PointQuery, no_motion
 from tasks.track.variants import make_estimator, make_follower
@@ -150,10 +150,7 @@ class _Run:
         camera_points = grid_points(*frame.grey.shape) if self.follower.needs_points else own[:0]
         points = np.concatenate([camera_points, own])
         (motion,) = self._estimator.follow([PointQuery(previous, following, points)])
-        num = len(camera_points)
-        camera = measure_camera(camera_points, motion.part(slice(0, num))) if num else "no_points"
-        homography = camera.homography if isinstance(camera, FrameMotion) else None
-        return self.follower.step(frame, motion.part(slice(num, None)), homography)
+        return step_with_camera(self.follower, frame, camera_points, motion)[1]
 
 
 class StaticFollower:
@@ -174,7 +171,7 @@ class StaticFollower:
     def step(self, frame: WorkingFrame, motion: PointMotion, homography: np.ndarray | None) -> Mapping[int, BoxStep]:
         nan = math.nan
         return {
-            name: BoxStep(box, error_px=nan, agreement=nan, jolt_px=nan, speed_px=nan, found=True)
+            name: BoxStep(box, error_px=nan, agreement=nan, jolt_px=nan, found=True)
             for name, box in self._boxes.items()
         }
 

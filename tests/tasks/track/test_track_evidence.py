@@ -14,13 +14,12 @@ from tasks.track.evidence import Evidence, begin_evidence
 from tasks.track.follow import BoxStep
 
 
-def step(error_px: float = 0.1, agreement: float = 1.0, jolt_px: float = 0.2, speed_px: float = 2.0) -> BoxStep:
+def step(error_px: float = 0.1, agreement: float = 1.0, jolt_px: float = 0.2) -> BoxStep:
     return BoxStep(
         square(0, 0, 50),
         error_px=error_px,
         agreement=agreement,
         jolt_px=jolt_px,
-        speed_px=speed_px,
         found=True,
     )
 
@@ -42,8 +41,8 @@ def test_a_track_begins_without_doubt() -> None:
 
 def test_each_frame_is_kept_and_the_worst_counts() -> None:
     evidence = begin_evidence(square(0, 0, 50), patch(0))
-    for error, agreement, jolt, speed in ((0.1, 0.9, 0.5, 1.0), (0.7, 0.4, 2.5, 2.0), (0.2, 0.8, 0.1, 3.0)):
-        evidence.add(step(error, agreement, jolt, speed), patch(0))
+    for error, agreement, jolt in ((0.1, 0.9, 0.5), (0.7, 0.4, 2.5), (0.2, 0.8, 0.1)):
+        evidence.add(step(error, agreement, jolt), patch(0))
     assert evidence.errors_px == [0.1, 0.7, 0.2]
     assert evidence.agreement == [0.9, 0.4, 0.8]
     assert evidence.jolts_px == [0.5, 2.5, 0.1]
@@ -131,7 +130,7 @@ def test_a_large_box_may_jolt_more() -> None:
 def test_what_a_box_tracker_does_not_measure_stays_unknown() -> None:
     evidence = begin_evidence(square(0, 0, 50), patch(0))
     for turn in (0.1, 0.2):
-        evidence.add(step(math.nan, math.nan, math.nan, math.nan), patch(turn))
+        evidence.add(step(math.nan, math.nan, math.nan), patch(turn))
     assert math.isnan(evidence.confidence)
     assert math.isnan(evidence.error_px)
     assert evidence.ncc == pytest.approx(math.cos(0.2), abs=1e-5)

@@ -19,7 +19,7 @@ OPEN = TrackConfig(
 
 
 def step(box: Box, error_px: float = 0.5, agreement: float = 0.9, found: bool = True) -> BoxStep:
-    return BoxStep(box, error_px=error_px, agreement=agreement, jolt_px=0.1, speed_px=1.0, found=found)
+    return BoxStep(box, error_px=error_px, agreement=agreement, jolt_px=0.1, found=found)
 
 
 def only(**gate: float) -> TrackConfig:
@@ -91,7 +91,7 @@ def evidence(lag_ncc: float = 1.0, agreement: float = 1.0, jolt_px: float = 0.1)
     patch = np.zeros(576, np.float32)
     patch[0] = 1
     found = begin_evidence(INSIDE, patch)
-    found.add(BoxStep(INSIDE, error_px=0.1, agreement=agreement, jolt_px=jolt_px, speed_px=1.0, found=True), patch)
+    found.add(BoxStep(INSIDE, error_px=0.1, agreement=agreement, jolt_px=jolt_px, found=True), patch)
     found.lag_ncc = lag_ncc
     return found
 

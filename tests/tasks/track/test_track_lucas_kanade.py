@@ -14,9 +14,10 @@ import torch
 from tasks.track import lucas_kanade
 from tasks.track.camera import spread_corners
 from tasks.track.estimators.torch import TorchEstimator, make_estimator
+from tasks.track.lk import WINDOW_PX
 from tasks.track.lucas_kanade import take_steps
 from tasks.track.motion import PointMotion, PointQuery
-from tasks.track.pyramids import WINDOW_PX, build_pyramids
+from tasks.track.pyramids import build_pyramids
 from tasks.world.config import WorldConfig
 from tasks.world.render import render_video
 from tests.tasks.track.conftest import shifted, textured

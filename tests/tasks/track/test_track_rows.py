@@ -21,10 +21,9 @@ VIDEO = "ab" * 32
 def path(start_frame: int, number: int = 0, steps: int = 2, measured: bool = True) -> TrackPath:
     evidence = begin_evidence(square(0, 0, 30), np.zeros(576, np.float32))
     for at in range(steps):
-        values = (0.1 * at, 0.9, 0.5, 2.0) if measured else (math.nan,) * 4
-        error, agreement, jolt, speed = values
+        error, agreement, jolt = (0.1 * at, 0.9, 0.5) if measured else (math.nan,) * 3
         evidence.add(
-            BoxStep(square(0, 0, 30), error_px=error, agreement=agreement, jolt_px=jolt, speed_px=speed, found=True),
+            BoxStep(square(0, 0, 30), error_px=error, agreement=agreement, jolt_px=jolt, found=True),
             np.zeros(576, np.float32),
         )
     boxes = [(1.0 * at, 2.0, 30.0, 30.0) for at in range(steps + 1)]

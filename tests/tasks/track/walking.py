@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tasks.track.boxes import Box
-from tasks.track.camera import FrameMotion, grid_points, measure_camera
-from tasks.track.follow import BoxStep, Follower
+from tasks.track.camera import grid_points
+from tasks.track.follow import BoxStep, Follower, step_with_camera
 from tasks.track.frames import WorkingFrame
 from tasks.track.motion import PointQuery
 from tasks.track.variants import make_estimator, make_follower
@@ -34,13 +34,10 @@ def walk(
     steps: Steps = []
     for index, grey in enumerate(greys):
         if index:
-            around = grid_points(*grey.shape)
+            around = grid_points(*grey.shape) if camera else np.zeros((0, 2), np.float32)
             points = np.concatenate([around, follower.points()])
             (motion,) = estimator.follow([PointQuery(prepared[index - 1], prepared[index], points)])
-            measured = measure_camera(around, motion.part(slice(0, len(around))))
-            homography = measured.homography if camera and isinstance(measured, FrameMotion) else None
-            own = motion.part(slice(len(around), None))
-            steps.append(dict(follower.step(working(index, grey), own, homography)))
+            steps.append(dict(step_with_camera(follower, working(index, grey), around, motion)[1]))
         _change(follower, index, grey, starts, stops or {})
     return steps
 
