@@ -94,7 +94,7 @@ def _constant(old: str, new: str) -> Callable[[str], str]:
         ("tasks/track/gates.py", _comment, set()),
         ("tasks/track/gates.py", _reformat, set()),
         ("tasks/track/gates.py", _unused, set()),
-        ("tasks/track/estimators/klt.py", _constant("maxLevel=NUM_HALVINGS", "maxLevel=NUM_HALVINGS + 1"), _AFTER_TRACK),
+        ("tasks/track/estimators/klt.py", _constant("maxLevel=NUM_HALVINGS", "maxLevel=4"), _AFTER_TRACK),
         ("tasks/track/estimators/farneback.py", lambda text: text.replace("return ", "return 1 * ", 1), set()),
         ("tasks/track/config.py", lambda text: text.replace("How points or boxes", "The way points or boxes"), set()),
         ("tasks/shard/split.py", _constant("[:8]", "[:7]"), set()),  # enters by its outcome, the groups
