@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -57,11 +58,14 @@ def project(homography: np.ndarray, points: np.ndarray) -> np.ndarray:
     return places
 
 
+@functools.lru_cache(maxsize=8)
 def grid_points(height: int, width: int) -> np.ndarray:
     """Points spread evenly over a frame: (N, 2) float32, x and y in px. Enough for the homography alone."""
     across, down = _GRID
     x, y = np.meshgrid((np.arange(across) + 0.5) * width / across, (np.arange(down) + 0.5) * height / down)
-    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    points = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+    points.flags.writeable = False
+    return points
 
 
 def spread_corners(grey: np.ndarray) -> np.ndarray:

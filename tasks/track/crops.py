@@ -21,10 +21,10 @@ def context_crop(rgb: np.ndarray, box: tuple[float, float, float, float]) -> byt
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     rows = reflected_indices(top, side, rgb.shape[0])
     columns = reflected_indices(left, side, rgb.shape[1])
-    crop = rgb[rows[:, None], columns[None, :], ::-1]
+    crop = cv2.cvtColor(rgb.take(rows, axis=0).take(columns, axis=1), cv2.COLOR_RGB2BGR)
     if side > _MAX_SIDE_PX:
         crop = cv2.resize(crop, (_MAX_SIDE_PX, _MAX_SIDE_PX), interpolation=cv2.INTER_AREA)
-    encoded, data = cv2.imencode(".jpg", np.ascontiguousarray(crop), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    encoded, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     assert encoded, "a uint8 picture encodes as JPEG"
     return bytes(data.tobytes())
 

@@ -35,6 +35,13 @@ def offsets() -> np.ndarray:
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
+@functools.cache
+def _squares() -> np.ndarray:
+    """Of the places' distances from the centre: (N,)."""
+    squares: np.ndarray = (offsets() ** 2).sum(axis=1)
+    return squares
+
+
 class FigureGround:
     """What moved with each of B boxes and what with the camera, by place in the box."""
 
@@ -85,11 +92,11 @@ class FigureGround:
         level = (self._figure + 0.2) / (self._figure + self._ground + 0.4)  # (B, N)
         contrast = level[:, self.is_core].mean(axis=1) - level[:, ~self.is_core].mean(axis=1)
         at = offsets()
-        weight = np.clip(level - 0.2, 0, 1) * np.exp(-(at**2).sum(axis=1) / (2 * _WINDOW_SIDES**2))
+        weight = np.clip(level - 0.2, 0, 1) * np.exp(-_squares() / (2 * _WINDOW_SIDES**2))
         total = np.maximum(weight.sum(axis=1), 1e-3)[:, None]
         centre = (weight[:, :, None] * at).sum(axis=1) / total
-        spread = ((at[None] - centre[:, None]) ** 2).sum(axis=2)
-        radius = np.sqrt((weight * spread).sum(axis=1) / total[:, 0])
+        spread = (weight * _squares()).sum(axis=1) / total[:, 0] - (centre**2).sum(axis=1)
+        radius = np.sqrt(np.maximum(spread, 0.0))
         clear = told & (contrast > _CLEAR)
         first = clear & (np.isnan(self._first[:, 2]) | (self._frames <= _FIRST_FRAMES))
         seen = np.concatenate([_OFF_CENTRE_TRUST * centre, radius[:, None]], axis=1)

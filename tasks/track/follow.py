@@ -134,14 +134,14 @@ class PointFollower:
         shift, centres = moved - points, self._boxes[:, :2] + self._boxes[:, 2:] / 2
         camera = np.zeros_like(points) if homography is None else project(homography, points) - points
         base = np.zeros_like(centres) if homography is None else project(homography, centres) - centres
-        independent = np.linalg.norm(shift - camera, axis=2)  # (B, N) px
+        independent = _length(shift - camera)  # (B, N) px
         known = (sound & core).sum(axis=1) >= _MIN_POINTS
         used = _voters(sound & core, independent > MOVING_PX if homography is not None else sound)
         weight = self._weights(used, shift, base)
-        steady = np.nan_to_num(self._velocity) + base
+        steady = _or_zero(self._velocity) + base
         median = np.where(known[:, None], _weighted_median(shift, weight), steady)
-        deviation = np.linalg.norm(shift - median[:, None], axis=2)
-        apart = np.linalg.norm(median - base, axis=1)  # of the box and the camera
+        deviation = _length(shift - median[:, None])
+        apart = _length(median - base)  # of the box and the camera
         with_box = deviation <= np.maximum(_AGREE_PX, _AGREE_SHARE * apart)[:, None]
         agreement = (_WEIGHT * (sound & core & with_box)).sum(axis=1) / _WEIGHT.sum()
         scale = np.where(known, _scale_step(points, moved, weight * _near_the_median(deviation, used)), 1.0)
@@ -166,9 +166,9 @@ class PointFollower:
     def _weights(self, used: np.ndarray, shift: np.ndarray, base: np.ndarray) -> np.ndarray:
         """How much each point's motion counts: (B, N)."""
         weight = _WEIGHT * used * self._figure.belief()
-        breaks = np.linalg.norm(shift - (self._velocity + base)[:, None], axis=2)
-        tolerance = _STEADY_PX * (1 + 0.25 * np.linalg.norm(self._velocity, axis=1))[:, None]
-        steadied: np.ndarray = weight / (1 + np.nan_to_num(breaks / tolerance) ** 2)
+        breaks = _length(shift - (self._velocity + base)[:, None])
+        tolerance = _STEADY_PX * (1 + 0.25 * _length(self._velocity))[:, None]
+        steadied: np.ndarray = weight / (1 + _or_zero(breaks / tolerance) ** 2)
         return steadied
 
     def _smooth(self, velocity: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -176,7 +176,7 @@ class PointFollower:
         fresh = np.isnan(self._velocity[:, 0])
         mixed = np.where(fresh[:, None], velocity, (1 - _MEMORY) * self._velocity + _MEMORY * velocity)
         self._velocity = np.where(known[:, None], mixed, self._velocity)
-        jolt: np.ndarray = np.where(known, np.linalg.norm(velocity - np.nan_to_num(self._velocity), axis=1), 0.0)
+        jolt: np.ndarray = np.where(known, _length(velocity - _or_zero(self._velocity)), 0.0)
         return jolt
 
     def _move(self, shift: np.ndarray, nudge: np.ndarray, scale: np.ndarray) -> None:
@@ -187,6 +187,17 @@ class PointFollower:
         scale = np.clip(sizes[:, 0] * scale, low, high) / sizes[:, 0]
         sizes = sizes * scale[:, None]
         self._boxes = np.concatenate([centres - sizes / 2, sizes], axis=1)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Of (..., 2): (...)."""
+    length: np.ndarray = np.hypot(vectors[..., 0], vectors[..., 1])
+    return length
+
+
+def _or_zero(values: np.ndarray) -> np.ndarray:
+    """0 where not a number."""
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def _row_medians(values: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -225,33 +236,29 @@ def _near_the_median(deviation: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 def _weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of (B, N, 2) values under (B, N) weights, each coordinate by itself: (B, 2)."""
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    total = np.cumsum(np.take_along_axis(np.repeat(weight[:, :, None], 2, axis=2), order, axis=1), axis=1)
-    place = (total < total[:, -1:] / 2).sum(axis=1, keepdims=True)
-    middle: np.ndarray = np.take_along_axis(ordered, np.minimum(place, values.shape[1] - 1), axis=1)[:, 0]
+    box, axis = np.arange(len(values))[:, None], np.arange(2)
+    order = np.argsort(values.transpose(0, 2, 1), axis=2, kind="stable")  # (B, 2, N)
+    total = np.cumsum(weight[box[:, :, None], order], axis=2)
+    place = np.minimum((total < total[:, :, -1:] / 2).sum(axis=2), values.shape[1] - 1)
+    middle: np.ndarray = values[box, order[box, axis, place], axis]
     return middle
 
 
 def _scale_step(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Change of size of B point sets, by an iteratively reweighted least squares similarity: (B,), 1 is none."""
+    """Change of size of B point sets, by an iteratively reweighted least squares similarity: (B,), 1 is none.
+
+    Places (B, N, 2) are taken as complex numbers: turning and scaling is then one factor.
+    """
+    before, after = (np.ascontiguousarray(places, float).view(complex)[:, :, 0] for places in (before, after))
     current, scale = weight, np.ones(len(weight))
     for _ in range(_SCALE_ROUNDS):
-        total = np.maximum(current.sum(axis=1), 1e-9)[:, None]
-        old = before - ((current[:, :, None] * before).sum(axis=1) / total)[:, None]
-        new = after - ((current[:, :, None] * after).sum(axis=1) / total)[:, None]
-        spread = np.maximum((current * (old**2).sum(axis=2)).sum(axis=1), 1e-9)
-        cosine = (current * (old * new).sum(axis=2)).sum(axis=1) / spread
-        sine = (current * (old[:, :, 0] * new[:, :, 1] - old[:, :, 1] * new[:, :, 0])).sum(axis=1) / spread
-        turned = np.stack(
-            [
-                cosine[:, None] * old[:, :, 0] - sine[:, None] * old[:, :, 1],
-                sine[:, None] * old[:, :, 0] + cosine[:, None] * old[:, :, 1],
-            ],
-            axis=2,
-        )
-        scale = np.hypot(cosine, sine)
-        current = weight / (1 + ((new - turned) ** 2).sum(axis=2) / _SCALE_RESIDUAL_PX**2)
+        total = np.maximum(current.sum(axis=1, keepdims=True), 1e-9)
+        old = before - (current * before).sum(axis=1, keepdims=True) / total
+        new = after - (current * after).sum(axis=1, keepdims=True) / total
+        held = current * old.conj()
+        factor = (held * new).sum(axis=1) / np.maximum((held * old).real.sum(axis=1), 1e-9)
+        scale = np.abs(factor)
+        current = weight / (1 + np.abs(new - factor[:, None] * old) ** 2 / _SCALE_RESIDUAL_PX**2)
     told = (weight > 0).sum(axis=1) >= _MIN_POINTS
     step: np.ndarray = np.where(told, np.clip(scale, 1 / _MAX_SCALE_STEP, _MAX_SCALE_STEP) ** _SCALE_TRUST, 1.0)
     return step

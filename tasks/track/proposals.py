@@ -52,14 +52,11 @@ def propose_windows(
     taken by one window do not count for the next.
     """
     width, height = frame_size
+    sides = [*dict.fromkeys(min(side, width, height) for side in sides)]
     free = moving.copy()
     chosen: list[Proposal] = []
     while len(chosen) < max_windows and free.sum() >= MIN_MOVING_POINTS:
-        candidates = [
-            _best_window(motion, free, frame_size, min(side, width, height), centred) for side in dict.fromkeys(sides)
-        ]
-        best = max(candidates, key=lambda entry: (entry.num_alike >= MIN_MOVING_POINTS, entry.fit))
-        inside = _inside(motion.points, best.box)
+        best, inside = _best_window(motion, free, frame_size, sides, centred)
         if not (free & inside).any():
             break
         if best.num_alike >= MIN_MOVING_POINTS and all(box_iou(best.box, one.box) <= _MAX_OVERLAP for one in chosen):
@@ -69,59 +66,77 @@ def propose_windows(
 
 
 def _best_window(
-    motion: FrameMotion, free: np.ndarray, frame_size: tuple[int, int], side: int, centred: bool
-) -> Proposal:
-    box = _best_place(motion.points[free], frame_size, side)
+    motion: FrameMotion, free: np.ndarray, frame_size: tuple[int, int], sides: Sequence[int], centred: bool
+) -> tuple[Proposal, np.ndarray]:
+    """Of the best places of each size the one that fits best, and which points (N,) bool lie in it.
+
+    One that holds too few points that go one way is taken only where every size does.
+    """
+    across, down = motion.points.T
+    lengths = np.array(sides, float)
+    corners = _best_places(motion.points[free], frame_size, sides)
     if centred:
-        box = _centred(box, motion.points[free], frame_size)
-    inside = _inside(motion.points, box)
-    taken, total = free & inside, max(1, int(inside.sum()))
-    num_moving = int(taken.sum())
-    num_alike = _num_coherent(motion, taken, box) if centred and num_moving else num_moving
-    return Proposal(box, num_moving / total, num_alike, num_moving**2 / total)
+        corners = _centred(corners, lengths, motion.points[free], frame_size)
+    (left, top), length = corners.T[:, :, None], lengths[:, None]
+    inside = (across >= left) & (down >= top) & (across <= left + length) & (down <= top + length)  # (S, N)
+    num_points, num_moving = inside.sum(axis=1), (free & inside).sum(axis=1)
+    fit = num_moving**2 / np.maximum(num_points, 1)
+    found: list[tuple[Proposal, np.ndarray]] = []
+    for place in np.argsort(-fit, kind="stable"):
+        (x, y), side = corners[place].tolist(), float(lengths[place])
+        box = square(x, y, side)
+        num_alike = int(num_moving[place])
+        if centred and num_alike:
+            num_alike = _num_coherent(motion, free & inside[place], box)
+        share = float(num_moving[place]) / max(int(num_points[place]), 1)
+        found.append((Proposal(box, share, num_alike, float(fit[place])), inside[place]))
+        if num_alike >= MIN_MOVING_POINTS:
+            return found[-1]
+    return found[0]
 
 
-def _best_place(points: np.ndarray, frame_size: tuple[int, int], side: int) -> Box:
-    """The place, on a grid of 4 px, whose window holds most points; the first in reading order of equals."""
+def _best_places(points: np.ndarray, frame_size: tuple[int, int], sides: Sequence[int]) -> np.ndarray:
+    """For each size the place, on a grid of 4 px, whose window holds most points: corners (S, 2).
+
+    The first in reading order of equals.
+    """
     width, height = frame_size
     columns, rows = -(-width // _STRIDE_PX), -(-height // _STRIDE_PX)
-    cells = np.zeros((rows, columns), np.float32)
     at = np.minimum((points // _STRIDE_PX).astype(int), (columns - 1, rows - 1))
-    np.add.at(cells, (at[:, 1], at[:, 0]), 1)
-    total = cv2.integral(cells)
-    span = min(max(1, side // _STRIDE_PX), rows, columns)
-    counts = total[span:, span:] - total[:-span, span:] - total[span:, :-span] + total[:-span, :-span]
-    row, column = np.unravel_index(int(np.argmax(counts)), counts.shape)
-    return _in_frame(float(column * _STRIDE_PX), float(row * _STRIDE_PX), side, frame_size)
+    cells = np.bincount(at[:, 1] * columns + at[:, 0], minlength=rows * columns).reshape(rows, columns)
+    total = cv2.integral(cells.astype(np.float32))
+    corners = []
+    for side in sides:
+        span = min(max(1, side // _STRIDE_PX), rows, columns)
+        counts = total[span:, span:] - total[:-span, span:] - total[span:, :-span] + total[:-span, :-span]
+        row, column = divmod(int(np.argmax(counts)), counts.shape[1])
+        corners.append((min(column * _STRIDE_PX, width - side), min(row * _STRIDE_PX, height - side)))
+    return np.array(corners, float)
 
 
-def _centred(box: Box, points: np.ndarray, frame_size: tuple[int, int]) -> Box:
-    """Mean shift with a Gaussian of a quarter of the side: ends on one object where a window holds two."""
+def _centred(corners: np.ndarray, lengths: np.ndarray, points: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+    """Mean shift with a Gaussian of a quarter of the side: ends on one object where a window holds two.
+
+    corners: (S, 2) of windows of `lengths` (S,) px; points: (N, 2). Returns the corners afterwards.
+    """
+    half, free = lengths[:, None] / 2, np.array(frame_size, float) - lengths[:, None]
+    across, down = points.T.astype(float)
+    sharpness = 1 / (2 * (half / 2) ** 2)
     for _ in range(_CENTRING_STEPS):
-        squared = ((points - np.array(box.centre)) ** 2).sum(axis=1)
-        weight = np.exp(-squared / (2 * (box.width / 4) ** 2))
-        if weight.sum() < 1e-3:
-            break
-        x, y = (weight[:, None] * points).sum(axis=0) / weight.sum() - box.width / 2
-        box = _in_frame(float(x), float(y), box.width, frame_size)
-    return box
+        (x, y) = (corners + half).T[:, :, None]
+        weight = np.exp(-sharpness * ((across - x) ** 2 + (down - y) ** 2))  # (S, N)
+        total = weight.sum(axis=1)[:, None]
+        means = np.stack([weight @ across, weight @ down], axis=1) / np.maximum(total, 1e-3)
+        corners = np.where(total < 1e-3, corners, np.clip(means - half, 0, free))
+    return corners
 
 
 def _num_coherent(motion: FrameMotion, taken: np.ndarray, box: Box) -> int:
     """How many of the points go the way of those at the window's centre."""
-    points, residual = motion.points[taken], motion.residual[taken]
-    order = np.argsort(np.linalg.norm(points - np.array(box.centre), axis=1), kind="stable")
+    across, down = motion.points[taken].T
+    residual = motion.residual[taken]
+    x, y = box.centre
+    order = np.argsort((across - x) ** 2 + (down - y) ** 2, kind="stable")
     core = np.median(residual[order[: max(MIN_MOVING_POINTS, len(order) // 3)]], axis=0)
-    deviation = np.linalg.norm(residual - core, axis=1)
-    return int((deviation <= max(_COHERENT_PX, _COHERENT_SHARE * float(np.linalg.norm(core)))).sum())
-
-
-def _in_frame(x: float, y: float, side: float, frame_size: tuple[int, int]) -> Box:
-    width, height = frame_size
-    return square(min(max(x, 0.0), width - side), min(max(y, 0.0), height - side), side)
-
-
-def _inside(points: np.ndarray, box: Box) -> np.ndarray:
-    low = (points[:, 0] >= box.x) & (points[:, 1] >= box.y)
-    inside: np.ndarray = low & (points[:, 0] <= box.x + box.width) & (points[:, 1] <= box.y + box.height)
-    return inside
+    deviation = np.hypot(*(residual - core).T)
+    return int((deviation <= max(_COHERENT_PX, _COHERENT_SHARE * float(np.hypot(*core)))).sum())

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from prefect.client.base import PrefectHttpxSyncClient
 
 from tasks.world.config import WorldConfig
 from tasks.world.write import write_videos
@@ -37,15 +39,16 @@ class Server:
     def api(self) -> str:
         return f"{self.url}/api"
 
+    @cached_property
+    def _client(self) -> PrefectHttpxSyncClient:
+        """Prefect's own: on a busy SQLite its server answers 503, and that is asked again."""
+        return PrefectHttpxSyncClient(base_url=self.api, timeout=30)
+
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        response = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
-        response.raise_for_status()
-        return response.json()
+        return self._client.post(f"/{path}", json=body).json()
 
     def get(self, path: str) -> Any:
-        response = httpx.get(f"{self.api}/{path}", timeout=30)
-        response.raise_for_status()
-        return response.json()
+        return self._client.get(f"/{path}").json()
 
     def start(self, name: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start the deployment of a flow as the UI does; returns the flow run's id."""
