@@ -28,11 +28,11 @@ def appearance_patches(grey: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     columns = np.broadcast_to(x[:, None, :] - 0.5, shape).reshape(len(boxes), -1)
     rows = np.broadcast_to(y[:, :, None] - 0.5, shape).reshape(len(boxes), -1)
     seen = cv2.remap(soft, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    patches = seen.reshape(len(boxes), -1).astype(np.float32)
+    patches: np.ndarray = seen.reshape(len(boxes), -1).astype(np.float32)
     patches -= patches.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(patches, axis=1, keepdims=True)
-    normed: np.ndarray = np.where(length > 1e-3, patches / np.maximum(length, 1e-3), 0)
-    return normed
+    length = np.sqrt(np.vecdot(patches, patches))
+    patches *= np.where(length > 1e-3, 1 / np.maximum(length, 1e-3), 0)[:, None]
+    return patches
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -10,8 +10,8 @@ _MAX_SIDE_PX = 512
 _JPEG_QUALITY = 92
 
 
-def context_crop(rgb: np.ndarray, box: tuple[float, float, float, float]) -> bytes:
-    """The JPEG around `box` (x, y, width, height in source px); `rgb`: (H, W, 3) uint8.
+def context_crop(rgb: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """What lies around `box` (x, y, width, height in source px): (S, S, 3) uint8, as `rgb` (H, W, 3).
 
     The crop's side is `CONTEXT` times the box's larger side, to the nearest pixel, scaled down to 512 px where
     it is larger. What lies outside the frame is the frame reflected (the edge row not repeated).
@@ -21,10 +21,16 @@ def context_crop(rgb: np.ndarray, box: tuple[float, float, float, float]) -> byt
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     rows = reflected_indices(top, side, rgb.shape[0])
     columns = reflected_indices(left, side, rgb.shape[1])
-    crop = cv2.cvtColor(rgb.take(rows, axis=0).take(columns, axis=1), cv2.COLOR_RGB2BGR)
+    crop: np.ndarray = rgb.take(rows, axis=0).take(columns, axis=1)
     if side > _MAX_SIDE_PX:
         crop = cv2.resize(crop, (_MAX_SIDE_PX, _MAX_SIDE_PX), interpolation=cv2.INTER_AREA)
-    encoded, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return crop
+
+
+def jpeg(crop: np.ndarray) -> bytes:
+    """A crop (S, S, 3) uint8 RGB as it is stored."""
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     assert encoded, "a uint8 picture encodes as JPEG"
     return bytes(data.tobytes())
 

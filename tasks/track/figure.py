@@ -47,6 +47,7 @@ class FigureGround:
 
     def __init__(self) -> None:
         self.is_core = (np.abs(offsets()) < 0.5).all(axis=1)  # (N,) bool: inside the box
+        self._inside_less_around = self.is_core / self.is_core.sum() - ~self.is_core / (~self.is_core).sum()
         self._figure = np.zeros((0, GRID * GRID))
         self._ground = np.zeros((0, GRID * GRID))
         self._first = np.zeros((0, 3))  # centre (x, y) and radius of the figure in the first frames, sides; or NaN
@@ -90,12 +91,12 @@ class FigureGround:
     def correction(self, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How to put the boxes back around their figures: shifts (B, 2) in sides, and changes of size (B,)."""
         level = (self._figure + 0.2) / (self._figure + self._ground + 0.4)  # (B, N)
-        contrast = level[:, self.is_core].mean(axis=1) - level[:, ~self.is_core].mean(axis=1)
+        contrast = np.vecdot(level, self._inside_less_around)
         at = offsets()
         weight = np.clip(level - 0.2, 0, 1) * np.exp(-_squares() / (2 * _WINDOW_SIDES**2))
         total = np.maximum(weight.sum(axis=1), 1e-3)[:, None]
-        centre = (weight[:, :, None] * at).sum(axis=1) / total
-        spread = (weight * _squares()).sum(axis=1) / total[:, 0] - (centre**2).sum(axis=1)
+        centre = np.vecdot(weight[:, None], at.T) / total
+        spread = np.vecdot(weight, _squares()) / total[:, 0] - (centre**2).sum(axis=1)
         radius = np.sqrt(np.maximum(spread, 0.0))
         clear = told & (contrast > _CLEAR)
         first = clear & (np.isnan(self._first[:, 2]) | (self._frames <= _FIRST_FRAMES))

@@ -128,7 +128,8 @@ class PointFollower:
         moved = motion.points.reshape(points.shape).astype(np.float64)
         error = motion.error_px.reshape(points.shape[:2])
         height, width = frame.grey.shape
-        inside = ((points >= 0) & (points <= (width - 1, height - 1))).all(axis=2)
+        x, y = points[..., 0], points[..., 1]
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         sound = (error <= _POINT_ERROR_PX) & inside  # (B, N)
         core = self._figure.is_core
         shift, centres = moved - points, self._boxes[:, :2] + self._boxes[:, 2:] / 2
@@ -151,7 +152,8 @@ class PointFollower:
             self._figure.observe(known & (apart > 1), sound, independent, deviation, apart)
             nudge, growth = self._figure.correction(known & (apart > 1))
         self._move(median, nudge, scale * growth)
-        median_error = _row_medians(error[:, core], np.isfinite(error[:, core]))
+        errors = error[:, core]
+        median_error = _row_medians(errors, np.isfinite(errors))
         agreement = np.where(known, agreement, 0.0)
         measured = (median_error, agreement, jolt, known)
         rows = zip(self._names, self._boxes.tolist(), *(values.tolist() for values in measured), strict=True)
@@ -237,7 +239,7 @@ def _near_the_median(deviation: np.ndarray, used: np.ndarray) -> np.ndarray:
 def _weighted_median(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of (B, N, 2) values under (B, N) weights, each coordinate by itself: (B, 2)."""
     box, axis = np.arange(len(values))[:, None], np.arange(2)
-    order = np.argsort(values.transpose(0, 2, 1), axis=2, kind="stable")  # (B, 2, N)
+    order = np.argsort(values.transpose(0, 2, 1), axis=2)  # (B, 2, N)
     total = np.cumsum(weight[box[:, :, None], order], axis=2)
     place = np.minimum((total < total[:, :, -1:] / 2).sum(axis=2), values.shape[1] - 1)
     middle: np.ndarray = values[box, order[box, axis, place], axis]
@@ -249,16 +251,17 @@ def _scale_step(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np
 
     Places (B, N, 2) are taken as complex numbers: turning and scaling is then one factor.
     """
-    before, after = (np.ascontiguousarray(places, float).view(complex)[:, :, 0] for places in (before, after))
+    before, after = (np.ascontiguousarray(places).view(complex)[..., 0] for places in (before, after))
     current, scale = weight, np.ones(len(weight))
     for _ in range(_SCALE_ROUNDS):
-        total = np.maximum(current.sum(axis=1, keepdims=True), 1e-9)
-        old = before - (current * before).sum(axis=1, keepdims=True) / total
-        new = after - (current * after).sum(axis=1, keepdims=True) / total
-        held = current * old.conj()
-        factor = (held * new).sum(axis=1) / np.maximum((held * old).real.sum(axis=1), 1e-9)
+        total = np.maximum(current.sum(axis=1), 1e-9)
+        old = before - (np.vecdot(current, before) / total)[:, None]
+        new = after - (np.vecdot(current, after) / total)[:, None]
+        weighted = current * old
+        factor = np.vecdot(weighted, new) / np.maximum(np.vecdot(weighted, old).real, 1e-9)
         scale = np.abs(factor)
-        current = weight / (1 + np.abs(new - factor[:, None] * old) ** 2 / _SCALE_RESIDUAL_PX**2)
+        left = new - factor[:, None] * old
+        current = weight / (1 + (left.real**2 + left.imag**2) / _SCALE_RESIDUAL_PX**2)
     told = (weight > 0).sum(axis=1) >= _MIN_POINTS
     step: np.ndarray = np.where(told, np.clip(scale, 1 / _MAX_SCALE_STEP, _MAX_SCALE_STEP) ** _SCALE_TRUST, 1.0)
     return step

@@ -102,7 +102,7 @@ def _best_places(points: np.ndarray, frame_size: tuple[int, int], sides: Sequenc
     """
     width, height = frame_size
     columns, rows = -(-width // _STRIDE_PX), -(-height // _STRIDE_PX)
-    at = np.minimum((points // _STRIDE_PX).astype(int), (columns - 1, rows - 1))
+    at = np.minimum((points / _STRIDE_PX).astype(int), (columns - 1, rows - 1))
     cells = np.bincount(at[:, 1] * columns + at[:, 0], minlength=rows * columns).reshape(rows, columns)
     total = cv2.integral(cells.astype(np.float32))
     corners = []
@@ -119,16 +119,17 @@ def _centred(corners: np.ndarray, lengths: np.ndarray, points: np.ndarray, frame
 
     corners: (S, 2) of windows of `lengths` (S,) px; points: (N, 2). Returns the corners afterwards.
     """
-    half, free = lengths[:, None] / 2, np.array(frame_size, float) - lengths[:, None]
-    across, down = points.T.astype(float)
-    sharpness = 1 / (2 * (half / 2) ** 2)
+    half = lengths[:, None] / 2
+    low, high = half, np.array(frame_size, float) - half  # of centres, (S, 2)
+    sums = np.column_stack([points, np.ones(len(points))])  # (N, 3): what is summed under the weights
+    across, down = np.ascontiguousarray(sums[:, :2].T)
+    sharpness, centres = -1 / (2 * (half / 2) ** 2), corners + half
     for _ in range(_CENTRING_STEPS):
-        (x, y) = (corners + half).T[:, :, None]
-        weight = np.exp(-sharpness * ((across - x) ** 2 + (down - y) ** 2))  # (S, N)
-        total = weight.sum(axis=1)[:, None]
-        means = np.stack([weight @ across, weight @ down], axis=1) / np.maximum(total, 1e-3)
-        corners = np.where(total < 1e-3, corners, np.clip(means - half, 0, free))
-    return corners
+        weight = np.exp(sharpness * ((across - centres[:, :1]) ** 2 + (down - centres[:, 1:]) ** 2))  # (S, N)
+        total = weight @ sums
+        means = np.minimum(np.maximum(total[:, :2] / np.maximum(total[:, 2:], 1e-3), low), high)
+        centres = np.where(total[:, 2:] < 1e-3, centres, means)
+    return centres - half
 
 
 def _num_coherent(motion: FrameMotion, taken: np.ndarray, box: Box) -> int:
@@ -136,7 +137,9 @@ def _num_coherent(motion: FrameMotion, taken: np.ndarray, box: Box) -> int:
     across, down = motion.points[taken].T
     residual = motion.residual[taken]
     x, y = box.centre
-    order = np.argsort((across - x) ** 2 + (down - y) ** 2, kind="stable")
-    core = np.median(residual[order[: max(MIN_MOVING_POINTS, len(order) // 3)]], axis=0)
-    deviation = np.hypot(*(residual - core).T)
-    return int((deviation <= max(_COHERENT_PX, _COHERENT_SHARE * float(np.hypot(*core)))).sum())
+    order = ((across - x) ** 2 + (down - y) ** 2).argsort(kind="stable")
+    core = residual[order[: max(MIN_MOVING_POINTS, len(order) // 3)]]
+    core.sort(axis=0)
+    median = (core[(len(core) - 1) // 2] + core[len(core) // 2]) / 2
+    deviation = np.hypot(*(residual - median).T)
+    return int((deviation <= max(_COHERENT_PX, _COHERENT_SHARE * float(np.hypot(*median)))).sum())

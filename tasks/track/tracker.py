@@ -12,7 +12,7 @@ from tasks.track.appearance import appearance_patches
 from tasks.track.boxes import Box, box_iou
 from tasks.track.camera import FrameMotion, grid_points, spread_corners
 from tasks.track.config import TrackConfig
-from tasks.track.crops import CONTEXT, context_crop
+from tasks.track.crops import CONTEXT, context_crop, jpeg
 from tasks.track.cuts import FrameLook, is_cut, is_light_step, look_of, with_light_of
 from tasks.track.decode import DecodedFrame
 from tasks.track.evidence import begin_evidence
@@ -33,7 +33,7 @@ class _Live:
 
     path: TrackPath
     box: Box
-    anchor_jpeg: bytes
+    anchor: np.ndarray  # its context crop; most are never stored, so none is encoded before
     faint_frames: int = 0
 
 
@@ -76,6 +76,12 @@ class TrackMiner:
         """The newest frame at working size: (H, W) uint8."""
         assert self._asked is not None, "ask comes first"
         return self._asked.working.grey
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The newest frame made small: (64, 64) uint8."""
+        assert self._look is not None, "ask comes first"
+        return self._look.picture
 
     @property
     def relit(self) -> np.ndarray | None:
@@ -219,7 +225,7 @@ class TrackMiner:
     def _keep(self, name: int, pixels: np.ndarray) -> None:
         live = self._forget(name)
         positive = context_crop(pixels, live.path.boxes[-1])
-        row = TrackRow(**live.path.row(), anchor_jpeg=live.anchor_jpeg, positive_jpeg=positive, context=CONTEXT)
+        row = TrackRow(**live.path.row(), anchor_jpeg=jpeg(live.anchor), positive_jpeg=jpeg(positive), context=CONTEXT)
         self.rows.append((live.path.number, row))
 
     def _thin(self) -> None:

@@ -194,7 +194,7 @@ class _Pass:
 
     def take(self, motion: PointMotion) -> None:
         """The motion that was asked for."""
-        self._signature.feed(self._seconds, look_at(self.miner.grey))
+        self._signature.feed(self._seconds, look_at(self.miner.picture))
         self.miner.take(motion)
 
     def result(self) -> MinedVideo | Dropped:

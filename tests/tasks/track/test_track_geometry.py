@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.track.boxes import Box, box_iou, square, visible_share
-from tasks.track.crops import context_crop, reflected_indices
+from tasks.track.crops import context_crop, jpeg, reflected_indices
 from tests.tasks.track.conftest import textured
 
 whole = st.integers(-20, 60)
@@ -50,7 +50,7 @@ def test_reflection_is_opencvs(start: int, count: int, length: int) -> None:
 def test_a_crop_holds_the_box_and_its_context_in_colour() -> None:
     frame = np.zeros((200, 300, 3), np.uint8)
     frame[60:100, 100:140] = (200, 40, 90)
-    crop = cv2.imdecode(np.frombuffer(context_crop(frame, (100, 60, 40, 40)), np.uint8), cv2.IMREAD_COLOR)
+    crop = cv2.imdecode(np.frombuffer(jpeg(context_crop(frame, (100, 60, 40, 40))), np.uint8), cv2.IMREAD_COLOR)
     assert crop.shape == (60, 60, 3)
     assert np.abs(crop[30, 30].astype(int) - (90, 40, 200)).max() < 12
     assert crop[4:6, 4:6].max() < 12
@@ -58,8 +58,8 @@ def test_a_crop_holds_the_box_and_its_context_in_colour() -> None:
 
 def test_a_crop_at_the_corner_is_reflected_and_a_large_one_is_scaled() -> None:
     frame = textured(6, 900, 1000).astype(np.uint8)[:, :, None].repeat(3, axis=2)
-    corner = cv2.imdecode(np.frombuffer(context_crop(frame, (0, 0, 40, 40)), np.uint8), cv2.IMREAD_GRAYSCALE)
+    corner = cv2.imdecode(np.frombuffer(jpeg(context_crop(frame, (0, 0, 40, 40))), np.uint8), cv2.IMREAD_GRAYSCALE)
     expected = cv2.copyMakeBorder(frame[:, :, 0], 10, 0, 10, 0, cv2.BORDER_REFLECT_101)[:60, :60]
     assert np.abs(corner.astype(int) - expected).mean() < 3
-    large = cv2.imdecode(np.frombuffer(context_crop(frame, (100, 100, 600, 600)), np.uint8), cv2.IMREAD_GRAYSCALE)
+    large = cv2.imdecode(np.frombuffer(jpeg(context_crop(frame, (100, 100, 600, 600))), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert large.shape == (512, 512)

@@ -16,7 +16,7 @@ import pytest
 from storage.root import RootError
 from tasks.records import Dropped
 from tasks.track.config import TrackConfig
-from tasks.track.crops import CONTEXT, context_crop
+from tasks.track.crops import CONTEXT, context_crop, jpeg
 from tasks.track.curves import draw_curve, score_curves
 from tasks.track.drawing import (
     PANEL,
@@ -150,7 +150,7 @@ def test_bytes_that_are_no_video_are_dropped_as_by_tracking(tmp_path: Path) -> N
 def test_a_cut_is_the_stored_crop() -> None:
     rgb = np.repeat(textured(4, 120, 160)[:, :, None], 3, axis=2).astype(np.uint8)
     for box in ((40.0, 30.0, 40.0, 40.0), (-6.0, 90.0, 40.0, 24.0)):  # inside, and over the frame's edge
-        stored = decode_crop(context_crop(rgb, box), 60)
+        stored = decode_crop(jpeg(context_crop(rgb, box)), 60)
         assert np.abs(cut(rgb, box, CONTEXT, 60).astype(int) - stored).mean() < 3
     dark = cut(rgb, (-40.0, 30.0, 40.0, 40.0), CONTEXT, 60, reflected=False)
     assert (dark[:, :48] == PANEL).all(), "outside the frame"

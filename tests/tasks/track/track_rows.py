@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.track.crops import CONTEXT, context_crop
+from tasks.track.crops import CONTEXT, context_crop, jpeg
 
 VIDEO = "ab" * 32
 
@@ -41,7 +41,7 @@ def path_row(video: str = VIDEO, start: int = 12, number: int = 0, length: int =
 
 def track_row(video: str = VIDEO, start: int = 12, number: int = 0, **changes: Any) -> dict[str, Any]:
     """An accepted track; its anchor crop is dark and its positive bright."""
-    crops = [context_crop(np.full((240, 320, 3), level, np.uint8), (100, 100, 40, 40)) for level in (60, 200)]
+    crops = [jpeg(context_crop(np.full((240, 320, 3), level, np.uint8), (100, 100, 40, 40))) for level in (60, 200)]
     row = path_row(video, start, number, **changes)
     return {**row, "anchor_jpeg": crops[0], "positive_jpeg": crops[1], "context": CONTEXT}
 
