@@ -312,6 +312,9 @@ def demo(
     demonstration.run_demo(folder, root, overrides or (), _console, num_videos=videos, verbose=verbose)
 
 
+_INTERRUPTED = 130  # Typer's exit code after Ctrl-C
+
+
 def _root(root: str | None) -> str:
     """The root of a command that needs nothing else; the option reads TRITRACK_ROOT."""
     return describe_run(root=root).root
@@ -329,6 +332,10 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _fail(error, 1, "; free some space and run again, all that is committed is kept")
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            sys.stderr.write("tritrack: interrupted; the same command goes on from what is committed\n")
+        raise
 
 
 def _fail(error: Exception, code: int, remedy: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Prefect's ephemeral server, ended with its parent: it would outlive a parent that was killed."""
+"""Prefect's ephemeral server: it ends with its parent, which it would outlive if that was killed, and never before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import secrets
 import subprocess
 import sys
+from functools import partial
+from typing import Any
+from unittest.mock import patch
 
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
@@ -35,19 +38,31 @@ def start_server() -> None:
     knows the server by a mark in its environment. At a normal exit Prefect itself stops the server, after it has
     sent its last logs and events.
     """
+    server = _Server()
     mark = secrets.token_hex(8)
     guard = subprocess.Popen([sys.executable, "-c", _GUARD, _MARK, mark], stdin=subprocess.PIPE, start_new_session=True)
     os.environ[_MARK] = mark  # for the server alone: what is started later does not carry it
     try:
-        with get_client(sync_client=True):  # starts the ephemeral server where PREFECT_API_URL is not set
-            server = SubprocessASGIServer().server_process
+        get_client(sync_client=True)  # starts the ephemeral server where PREFECT_API_URL is not set
     finally:
         del os.environ[_MARK]
-    if server is None:
+    if server.server_process is None:
         guard.kill()
         guard.communicate()
     else:
         _guards.append(guard)
+
+
+class _Server(SubprocessASGIServer):
+    """The one that Prefect takes from then on, since there is one a process.
+
+    In a session of its own: Ctrl-C reaches all processes of the terminal, and a flow whose server was gone tried for
+    two minutes to tell it that it ended.
+    """
+
+    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+        with patch("subprocess.Popen", partial(subprocess.Popen, start_new_session=True)):
+            return super()._run_uvicorn_command()
 
 
 _guards: list[subprocess.Popen[bytes]] = []  # held to the process's end, which closes their input

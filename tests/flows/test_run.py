@@ -192,6 +192,31 @@ def test_a_run_that_is_killed_while_its_server_starts_leaves_no_server(
     assert [child.cmdline() for child in alive] == []
 
 
+def test_ctrl_c_in_a_terminal_ends_the_run_while_its_server_lives(
+    tmp_path: Path, prefect_home: Path, clips: Path, quick: list[str]
+) -> None:
+    """The terminal interrupts every process of its group; a run whose server went first waited two minutes for it."""
+    root, log = tmp_path / "root", tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *_run(clips, str(root), quick, "--set", "train.steps=5000")],
+            env=prefect_environment(prefect_home),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # A process in the background of a shell is started with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    wait_until(lambda: (root / "train").is_dir() or process.poll() is not None, 240)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, log.read_text()
+    assert "interrupted; the same command goes on" in log.read_text()
+    assert "Connection refused" not in log.read_text()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert [child.cmdline() for child in alive] == []
+
+
 def _kill_in(stage: str, command: list[str], root: Path, log: Path, environment: dict[str, str]) -> None:
     """SIGKILL a run once a stage has begun to write; all its processes must end."""
     with log.open("wb") as output:
