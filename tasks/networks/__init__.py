@@ -2,5 +2,6 @@
 
 NETWORKS = {
     "small": "tasks.networks.small",
+    "resnet18": "tasks.networks.resnet18",
     "caffenet": "tasks.networks.caffenet",
 }
