@@ -23,6 +23,7 @@ from tasks.networks.encoder import Encoder
 from tasks.networks.pictures import Picture, Unreadable, read_picture
 
 BATCH_IMAGES = 64
+_MOST_THREADS = 8  # each may hold one whole decoded image, 200 MB at the most that is taken unless asked for more
 _ROW_GROUP_ROWS = 4096
 _ROW_GROUP_BYTES = 32 << 20  # of features, before compression
 
@@ -131,7 +132,7 @@ def _read_ahead(
 ) -> Iterator[tuple[Sequence[str], list[Picture | Unreadable]]]:
     """Batches of paths and what was read of them; the next one is being read while the caller works."""
     waiting: deque[tuple[Sequence[str], list[Future[Picture | Unreadable]]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         for first in range(0, len(paths), BATCH_IMAGES):
             batch = paths[first : first + BATCH_IMAGES]
             waiting.append((batch, [pool.submit(read, path) for path in batch]))

@@ -99,7 +99,7 @@ def header_size(file: BinaryIO) -> tuple[int, int]:
             return abs(width), abs(height)  # a negative height: rows from the top
     except struct.error as error:
         raise Unreadable("ends inside its header") from error
-    raise Unreadable("no JPEG, PNG, WebP or BMP image")
+    raise Unreadable("no JPEG, PNG, WebP or BMP image" if head else "an empty file")
 
 
 def _walk(folder: str) -> Iterator[str]:
