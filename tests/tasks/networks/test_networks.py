@@ -18,12 +18,6 @@ from tasks.networks.images import MEAN_RGB, SCALE, to_tensor
 from tasks.networks.sizes import NetworkSize, network_size
 from tasks.networks.weights import NetworkSpec, load_network, network_files, untrained_network
 
-
-@pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
-
-
 SIZES = [
     # 3 to 24, 48, 96 and 192 channels, without biases, and GroupNorm's two numbers a channel.
     NetworkSize("small", 64, 768, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
