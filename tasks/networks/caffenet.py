@@ -20,6 +20,8 @@ class CaffeNet(Network):
     layers end in a ReLU and have no dropout, so that cosines lie in 0 to 1.
     """
 
+    usual_px = 227
+    least_px = 39  # pool5 then finds a map of 2 x 2; of one cell nothing would be left
     bias_rate = 2.0
 
     def __init__(self, embedding: int) -> None:
@@ -55,7 +57,13 @@ class CaffeNet(Network):
         )
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) float32 -> (B, 9216) float32: pool5, what the paper retrieves by."""
+        """(B, 3, H, W) float32 -> (B, 9216) float32: pool5, what the paper retrieves by.
+
+        Raises ValueError for images below `least_px`.
+        """
+        if min(images.shape[2:]) < self.least_px:
+            height, width = images.shape[2:]
+            raise ValueError(f"input_px: caffenet takes images of {self.least_px} px or more, not {width} x {height}")
         # The authors feed BGR in 0 to 255 minus the mean; the initialisers count on that scale.
         features: torch.Tensor = self.convolutions(images.flip(1) * SCALE)
         return features.flatten(1)

@@ -7,12 +7,15 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """A patch encoder; B images of any size from 32 px on, as `tasks.networks.images.to_tensor` gives them.
+    """A patch encoder; B images of any size from `least_px` on, as `tasks.networks.images.to_tensor` gives them.
 
-    `feature_width` is F of `backbone`; `bias_rate` multiplies the learning rate of biases.
+    `feature_width` is F of `backbone`; `usual_px` the side of the inputs that the layers were laid out for;
+    `bias_rate` multiplies the learning rate of biases.
     """
 
     feature_width: int
+    usual_px: int
+    least_px: int = 32
     bias_rate: float = 1.0
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,8 @@ class Small(Network):
     features before it keep what the objective would make them forget.
     """
 
+    usual_px = 64
+
     def __init__(self, embedding: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -12,7 +12,7 @@ from tasks.configuration import StageConfig, outside_key
 class TrainConfig(StageConfig):
     """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
 
-    network: Literal["small", "caffenet"] = Field("small", description="The network.")
+    network: Literal["small", "resnet18", "caffenet"] = Field("small", description="The network.")
     objective: Literal["ranking"] = Field("ranking", description="The loss.")
     input_px: int = Field(64, ge=32, le=512, description="Side of the network's input.")
     embedding: int = Field(128, ge=8, le=4096, description="Width of the embedding.")

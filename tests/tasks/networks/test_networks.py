@@ -1,4 +1,4 @@
-"""Every network of the registry: interface, initialisation, and files there and back."""
+"""Every network of the registry: interface, initialisation, sizes, and files there and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, commit
@@ -16,25 +15,106 @@ from storage.root import RootError, open_root
 from tasks.networks import NETWORKS
 from tasks.networks.building import build_network, num_parameters
 from tasks.networks.images import MEAN_RGB, SCALE, to_tensor
+from tasks.networks.sizes import NetworkSize, network_size
 from tasks.networks.weights import NetworkSpec, load_network, network_files, untrained_network
 
-
-@pytest.fixture(autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+SIZES = [
+    # 3 to 24, 48, 96 and 192 channels, without biases, and GroupNorm's two numbers a channel.
+    NetworkSize("small", 64, 768, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
+    # As torchvision has it without its classifier: 11,176,512 parameters and 1,813,561,344 multiply-adds.
+    NetworkSize("resnet18", 224, 512, 128, 11_176_512, 512 * 512 + 512 + 512 * 128 + 128, 1_813_561_344 + 512 * 640),
+    # By hand from the paper's table: conv1 to conv5, then fc6 and fc7.
+    NetworkSize(
+        "caffenet",
+        227,
+        9216,
+        1024,
+        34_944 + 307_456 + 885_120 + 663_936 + 442_624,
+        37_752_832 + 4_195_328,
+        105_415_200 + 223_948_800 + 149_520_384 + 112_140_288 + 74_760_192 + 37_748_736 + 4_194_304,
+    ),
+]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("side", [64, 80])
-def test_network_gives_unit_embeddings_and_wide_features(name: str, side: int) -> None:
+@pytest.mark.parametrize("side", [None, 64, 80, (48, 71)], ids=str)
+def test_network_gives_unit_embeddings_and_wide_features(name: str, side: int | tuple[int, int] | None) -> None:
     network = build_network(name, embedding=24, seed=3).eval()
-    images = to_tensor(_images(3, side))
+    images = to_tensor(_images(3, side or network.least_px))
     with torch.no_grad():
         embeddings, features = network(images), network.backbone(images)
     assert embeddings.shape == (3, 24)
     assert embeddings.dtype == features.dtype == torch.float32
     assert features.shape == (3, network.feature_width)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3), rtol=1e-4, atol=1e-4)
+    assert features.isfinite().all()
+    assert not torch.equal(features[0], features[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_image_is_embedded_by_itself(name: str) -> None:
+    """No layer mixes the images of a batch, in training either: ranks with parts of a batch agree with one process."""
+    network = build_network(name, embedding=16, seed=4)
+    images = to_tensor(_images(3, 40))
+    with torch.no_grad():
+        together = network(images)
+        assert network.training
+        for index in range(3):
+            alone = network(images[index : index + 1])
+            torch.testing.assert_close(alone, together[index : index + 1], rtol=1e-4, atol=1e-5)
+    assert not list(network.buffers()), "no running statistics"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_has_a_gradient(name: str) -> None:
+    network = build_network(name, embedding=16, seed=5)
+    weights = torch.randn(16, generator=torch.Generator().manual_seed(0))
+    (network(to_tensor(_images(2, 64))) @ weights).sum().backward()
+    for path, parameter in network.named_parameters():
+        assert parameter.grad is not None, path
+        assert parameter.grad.isfinite().all(), path
+        assert parameter.grad.abs().max() > 0, path
+
+
+def test_every_network_has_a_known_size() -> None:
+    assert [size.name for size in SIZES] == list(NETWORKS)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.name)
+def test_parameters_and_multiply_adds_are_those_of_the_layers(size: NetworkSize) -> None:
+    assert network_size(size.name, size.embedding) == size
+    network = build_network(size.name, size.embedding, seed=0)
+    assert num_parameters(network) == size.backbone_parameters + size.head_parameters
+
+
+def test_multiply_adds_follow_the_inputs_side() -> None:
+    half, whole = (network_size("resnet18", 128, side) for side in (112, 224))
+    assert (half.input_px, half.backbone_parameters) == (112, whole.backbone_parameters)
+    assert half.multiply_adds == pytest.approx(whole.multiply_adds / 4, rel=0.08)  # 7 cells become 4
+
+
+def test_resnet18_has_the_standard_layers() -> None:
+    network = build_network("resnet18", 16, 0)
+    convolutions = [
+        (path, module.in_channels, module.out_channels, module.kernel_size[0], module.stride[0], module.padding[0])
+        for path, module in network.named_modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
+    shapes = [shape for _, *shape in convolutions]
+    expected = [[3, 64, 7, 2, 3]]
+    for before, width, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
+        expected += [[before, width, 3, stride, 1], [width, width, 3, 1, 1]]
+        expected += [[before, width, 1, stride, 0]] if stride == 2 else []
+        expected += [[width, width, 3, 1, 1]] * 2
+    assert shapes == expected
+    for path, _, width, kernel, *_ in convolutions:
+        weight = network.get_parameter(f"{path}.weight")
+        he = (2 / (width * kernel**2)) ** 0.5
+        assert float(weight.detach().std()) == pytest.approx(he, rel=0.05), path
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert len(norms) == len(convolutions)
+    with torch.no_grad():
+        assert network.get_submodule("convolutions")(to_tensor(_images(1, 224))).shape == (1, 512, 7, 7)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -55,62 +135,8 @@ def test_images_are_normalised_by_channel() -> None:
 
 
 def test_unknown_network_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"network: 'resnet' is unknown; choose one of caffenet, small"):
+    with pytest.raises(ValueError, match=r"network: 'resnet' is unknown; choose one of caffenet, resnet18, small"):
         build_network("resnet", 16, 0)
-
-
-def test_caffenet_has_the_papers_sizes() -> None:
-    network = build_network("caffenet", 1024, 0)
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    assert shapes == {
-        "convolutions.conv1.weight": (96, 3, 11, 11),
-        "convolutions.conv1.bias": (96,),
-        "convolutions.conv2.weight": (256, 48, 5, 5),
-        "convolutions.conv2.bias": (256,),
-        "convolutions.conv3.weight": (384, 256, 3, 3),
-        "convolutions.conv3.bias": (384,),
-        "convolutions.conv4.weight": (384, 192, 3, 3),
-        "convolutions.conv4.bias": (384,),
-        "convolutions.conv5.weight": (256, 192, 3, 3),
-        "convolutions.conv5.bias": (256,),
-        "head.fc6.weight": (4096, 9216),
-        "head.fc6.bias": (4096,),
-        "head.fc7.weight": (1024, 4096),
-        "head.fc7.bias": (1024,),
-    }
-    assert num_parameters(network) == sum(int(np.prod(shape)) for shape in shapes.values())
-    for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
-            assert set(parameter.tolist()) == {0.0 if "conv1" in name or "conv3" in name else 1.0}, name
-        else:
-            assert float(parameter.detach().std()) == pytest.approx(0.005 if "fc" in name else 0.01, rel=0.03), name
-
-
-def test_caffenet_computes_the_papers_layers() -> None:
-    """Against a second writing of PAPER.md's table: functional, groups as separate convolutions, LRN as a sum."""
-    network = build_network("caffenet", 16, 5).eval()
-    images = to_tensor(_images(1, 227))
-    weights = network.state_dict()
-
-    def convolve(x: torch.Tensor, name: str, groups: int = 1, **kwargs: int) -> torch.Tensor:
-        weight, bias = weights[f"convolutions.{name}.weight"], weights[f"convolutions.{name}.bias"]
-        parts = zip(x.chunk(groups, 1), weight.chunk(groups), bias.chunk(groups), strict=True)
-        return torch.cat([F.conv2d(*part, **kwargs) for part in parts], 1).relu()
-
-    with torch.no_grad():
-        # BGR in 0 to 255 minus the channel means.
-        pixels = (images * SCALE)[:, [2, 1, 0]]
-        x = _lrn(F.max_pool2d(convolve(pixels, "conv1", stride=4), 3, 2))
-        assert x.shape == (1, 96, 27, 27)
-        x = _lrn(F.max_pool2d(convolve(x, "conv2", groups=2, padding=2), 3, 2))
-        assert x.shape == (1, 256, 13, 13)
-        x = convolve(convolve(x, "conv3", padding=1), "conv4", groups=2, padding=1)
-        x = F.max_pool2d(convolve(x, "conv5", groups=2, padding=1), 3, 2)
-        assert x.shape == (1, 256, 6, 6)
-        torch.testing.assert_close(network.backbone(images), x.flatten(1), rtol=1e-4, atol=1e-4)
-        for name in ("fc6", "fc7"):
-            x = (x.flatten(1) @ weights[f"head.{name}.weight"].T + weights[f"head.{name}.bias"]).relu()
-        torch.testing.assert_close(network(images), x / (x.norm() + 1e-6), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -144,12 +170,6 @@ def test_damaged_or_missing_files_are_named(tmp_path: Path) -> None:
         load_network(root, empty)
 
 
-def _images(number: int, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.random.default_rng(side).integers(0, 256, (number, side, side, 3), dtype=np.uint8)
-
-
-def _lrn(x: torch.Tensor) -> torch.Tensor:
-    """x / (1 + 1e-4 / 5 * sum of the squares of 5 neighbouring channels) ^ 0.75."""
-    squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
-    total = sum(squares[:, shift : shift + x.shape[1]] for shift in range(5))
-    return x / (1 + 1e-4 / 5 * total) ** 0.75
+def _images(number: int, side: int | tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    height, width = side if isinstance(side, tuple) else (side, side)
+    return np.random.default_rng(height).integers(0, 256, (number, height, width, 3), dtype=np.uint8)
