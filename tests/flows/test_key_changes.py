@@ -100,6 +100,10 @@ def _constant(old: str, new: str) -> Callable[[str], str]:
         ("tasks/shard/split.py", _constant("[:8]", "[:7]"), set()),  # enters by its outcome, the groups
         ("tasks/shard/pack.py", _constant("= time.monotonic()", "= 1 + time.monotonic()"), _AFTER_SHARD),
         ("tasks/train/augment.py", _constant("_JITTER = 0.4", "_JITTER = 0.3"), _AFTER_TRAIN),
+        ("tasks/train/objectives/ranking.py", _constant("clamp_min(0)", "clamp_min(1e-3)"), _AFTER_TRAIN),
+        ("tasks/train/objectives/context.py", _constant("_HIDDEN = 256", "_HIDDEN = 128"), set()),
+        ("tasks/train/objectives/infonce.py", _constant("dim=1", "dim=0"), set()),
+        ("tasks/train/monitor.py", _constant("_COLLAPSED_GAP = 0.05", "_COLLAPSED_GAP = 0.04"), _AFTER_TRAIN),
         ("tasks/networks/small.py", _constant("_GROUPS = 8", "_GROUPS = 4"), _AFTER_TRAIN),
         ("tasks/networks/caffenet.py", lambda text: text.replace("4096", "4095"), set()),
         ("tasks/evaluate/retrieval.py", _constant("(1, 5, 10)", "(1, 5)"), {"retrieval", "report"}),

@@ -79,12 +79,15 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "shard.near_duplicates": ("once", NONE),  # no video has a copy here
     "shard.videos_per_shard": (2, NONE),  # and shards that stand are not packed again
     "train.network": ("caffenet", AFTER_TRAIN),
+    "train.objective": ("infonce", AFTER_TRAIN),
     "train.input_px": (96, AFTER_TRAIN),
     "train.embedding": (64, AFTER_TRAIN),
     "train.steps": (7, AFTER_TRAIN),
     "train.pairs_per_batch": (8, AFTER_TRAIN),
     "train.margin": (0.2, AFTER_TRAIN),
     "train.both_hinges": (True, AFTER_TRAIN),
+    "train.temperature": (0.2, AFTER_TRAIN),
+    "train.context_weight": (0.5, AFTER_TRAIN),
     "train.num_negatives": (1, AFTER_TRAIN),
     "train.hard_after_step": (5, AFTER_TRAIN),
     "train.hard_share": (1.0, AFTER_TRAIN),
@@ -110,8 +113,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
 }
-# With one value only; and one that goes with no labels, below.
-OTHERS = {"train.objective", "execution.keep_videos"}
+# It goes with no labels: below.
+OTHERS = {"execution.keep_videos"}
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit
@@ -25,6 +26,17 @@ MakeTriplets = Callable[..., str]
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
     return open_root(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A process group of this process alone, as a run on one rank has it, and one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

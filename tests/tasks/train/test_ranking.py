@@ -12,10 +12,8 @@ import torch
 
 from tasks.train.config import TrainConfig
 from tasks.train.negatives import choose_negatives, other_groups, random_scores
-from tasks.train.objectives import OBJECTIVES
 from tasks.train.objectives.outcome import mean_cosine
 from tasks.train.objectives.ranking import compute_loss
-from tasks.variants import load_variant
 
 _SEED = 5
 
@@ -48,17 +46,19 @@ def test_ranking_loss_equals_the_slow_reference(
         hard_share=hard_share or 1.0,
         mining=mining,
     )
-    embeddings = _embeddings(2 * len(groups)).requires_grad_()
-    outcome = compute_loss(embeddings, torch.tensor(groups), config, _SEED, step)
+    embeddings, allowed = _embeddings(2 * len(groups)).requires_grad_(), other_groups(torch.tensor(groups))
+    outcome = compute_loss(embeddings, allowed, config, _SEED, step)
     loss, active, negative = _reference(embeddings.detach().numpy(), groups, config, step)
     assert float(outcome.loss.detach()) == pytest.approx(loss, abs=1e-12)
+    assert outcome.active_share is not None
     assert float(outcome.active_share) == pytest.approx(active)
+    assert outcome.negative_cosine is not None
     assert float(outcome.negative_cosine) == pytest.approx(negative)
     # Gradient, by central differences along a random direction.
     (gradient,) = torch.autograd.grad(outcome.loss, embeddings)
     direction, small = _embeddings(2 * len(groups), seed=1), 1e-7
     ahead, behind = (
-        compute_loss(embeddings.detach() + sign * small * direction, torch.tensor(groups), config, _SEED, step).loss
+        compute_loss(embeddings.detach() + sign * small * direction, allowed, config, _SEED, step).loss
         for sign in (1, -1)
     )
     assert float((gradient * direction).sum()) == pytest.approx(float(ahead - behind) / (2 * small), abs=1e-6)
@@ -67,18 +67,21 @@ def test_ranking_loss_equals_the_slow_reference(
 def test_ranking_loss_in_closed_form() -> None:
     """Positives equal their anchors; the two groups are orthogonal or equal."""
     config = TrainConfig(margin=0.5, num_negatives=1, hard_after_step=0)
+    allowed = other_groups(torch.tensor([0, 1]))
     apart = torch.eye(4, dtype=torch.float64)[[0, 1, 0, 1]]
-    assert float(compute_loss(apart, torch.tensor([0, 1]), config, _SEED, 0).loss) == 0
+    assert float(compute_loss(apart, allowed, config, _SEED, 0).loss) == 0
     collapsed = torch.eye(4, dtype=torch.float64)[[0, 0, 0, 0]]
-    outcome = compute_loss(collapsed, torch.tensor([0, 1]), config, _SEED, 0)
+    outcome = compute_loss(collapsed, allowed, config, _SEED, 0)
     assert float(outcome.loss) == 0.5
+    assert float(outcome.collapse_gap) == 0
     assert float(outcome.mean_cosine) == 1
+    assert outcome.active_share is not None
     assert float(outcome.active_share) == 1
 
 
 def test_batch_of_one_group_has_no_loss_and_no_nan() -> None:
     embeddings = _embeddings(6).requires_grad_()
-    outcome = compute_loss(embeddings, torch.tensor([2, 2, 2]), TrainConfig(), _SEED, 0)
+    outcome = compute_loss(embeddings, other_groups(torch.tensor([2, 2, 2])), TrainConfig(), _SEED, 0)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
     assert float(outcome.loss.detach()) == 0
     assert embeddings.grad is not None
@@ -111,9 +114,11 @@ def test_mean_cosine_is_that_of_all_couples() -> None:
     assert float(mean_cosine(embeddings)) == pytest.approx(expected)
 
 
-def test_unknown_objective_names_the_choices() -> None:
-    with pytest.raises(ValueError, match="objective: 'magic' is unknown; choose one of ranking"):
-        load_variant(OBJECTIVES, "magic", "objective")
+def test_rows_without_length_are_alike() -> None:
+    """x / (||x|| + 1e-6) of a dead ReLU is 0, and cosines of 0 are 0."""
+    assert float(mean_cosine(torch.zeros(5, 3))) == 1
+    half_dead = torch.cat([torch.zeros(2, 4), torch.eye(4)[:2]])
+    assert float(mean_cosine(half_dead)) == pytest.approx(1 / 6)
 
 
 def _embeddings(number: int, seed: int = 0) -> torch.Tensor:

@@ -15,6 +15,7 @@ from tasks.train.attempts import checkpoint_paths, remove_attempts
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint, save_checkpoint
 from tasks.train.config import TrainConfig
 from tasks.train.monitor import Monitor
+from tasks.train.objectives.outcome import Outcome
 from tasks.train.schedule import (
     learning_rate,
     make_optimiser,
@@ -37,6 +38,8 @@ def test_checkpoint_comes_back_whole(root: Root) -> None:
     assert found.network.keys() == {"layer.weight"}
     assert torch.equal(found.network["layer.weight"], saved.network["layer.weight"])
     assert torch.equal(found.momentum["layer.weight"], saved.momentum["layer.weight"])
+    assert torch.equal(found.objective["head.bias"], saved.objective["head.bias"])
+    assert torch.equal(found.objective_momentum["head.bias"], saved.objective_momentum["head.bias"])
     assert torch.equal(found.metrics, saved.metrics)
     assert checkpoint_bytes(found) == checkpoint_bytes(saved)
 
@@ -128,30 +131,52 @@ def test_biases_do_not_decay_and_caffenets_go_twice_as_fast() -> None:
             assert group["lr"] == 0.5 * (rate if label.endswith("bias") else 1.0), label
 
 
+def test_parameters_of_the_objective_are_trained_too() -> None:
+    network, head = build_network("caffenet", 16, 0), torch.nn.Linear(4, 2)
+    optimiser = make_optimiser(network, TrainConfig(weight_decay=0.01), head)
+    set_learning_rate(optimiser, 0.5)
+    groups = {id(parameter): group for group in optimiser.param_groups for parameter in group["params"]}
+    assert len(groups) == len(list(network.parameters())) + 2
+    assert groups[id(head.weight)]["weight_decay"] == 0.01
+    assert groups[id(head.bias)]["weight_decay"] == 0
+    assert groups[id(head.weight)]["lr"] == groups[id(head.bias)]["lr"] == 0.5, "the double rate is CaffeNet's own"
+
+
 def test_monitor_stops_a_collapsed_run() -> None:
-    monitor = Monitor(TrainConfig(steps=400, margin=0.5, learning_rate=0.05))
+    monitor = Monitor(TrainConfig(steps=400), "a lower rate")
     for step in range(1, 200):
-        monitor.check(step, 0.499, 0.9999)
-    monitor.check(200, 0.3, 0.9999)  # the loss moved: the count begins again
+        monitor.check(step, _outcome(0.499, 0.9999, 0.002))
+    monitor.check(200, _outcome(0.3, 0.9999, 0.4))  # the loss moved: the count begins again
     for step in range(201, 400):
-        monitor.check(step, 0.5, 0.9999)
-    with pytest.raises(Dropped, match=r"for 200 steps up to step 400 .* try another train.learning_rate \(now 0.05\)"):
-        monitor.check(400, 0.5, 0.9999)
+        monitor.check(step, _outcome(0.5, 0.9999, 0.0))
+    with pytest.raises(
+        Dropped, match=r"for 200 steps up to step 400 .* alike .* loss, 0.5000, that of one .*; try a lower rate"
+    ):
+        monitor.check(400, _outcome(0.5, 0.9999, 0.0))
 
 
 def test_monitor_leaves_a_hard_but_living_run_alone() -> None:
-    monitor = Monitor(TrainConfig(steps=10))
+    monitor = Monitor(TrainConfig(steps=10), "nothing")
     for step in range(1000):
-        monitor.check(step, 0.5, 0.6)
+        monitor.check(step, _outcome(0.5, 0.6, 0.0))
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_monitor_stops_at_a_loss_that_is_no_number(loss: float) -> None:
     with pytest.raises(Dropped, match=r"diverged: the loss of step 3 is .*lower train.learning_rate"):
-        Monitor(TrainConfig()).check(3, loss, 0.1)
+        Monitor(TrainConfig(), "nothing").check(3, _outcome(loss, 0.1, 0.2))
+
+
+def _outcome(loss: float, mean_cosine: float, collapse_gap: float) -> Outcome:
+    numbers = (torch.tensor(number) for number in (loss, mean_cosine, collapse_gap))
+    return Outcome(**dict(zip(("loss", "mean_cosine", "collapse_gap"), numbers, strict=True)))
 
 
 def _checkpoint(step: int) -> Checkpoint:
     weight = torch.arange(6.0).view(2, 3) + step
     metrics = torch.rand(step, len(METRIC_SCHEMA), dtype=torch.float64, generator=torch.Generator().manual_seed(step))
-    return Checkpoint(step, step * 64, _KEY, 3.5, 4, {"layer.weight": weight}, {"layer.weight": -weight}, metrics)
+    own = {"head.bias": weight[0] + 0.5}
+    momentum = {"head.bias": weight[1] - 0.5}
+    return Checkpoint(
+        step, step * 64, _KEY, 3.5, 4, {"layer.weight": weight}, {"layer.weight": -weight}, metrics, own, momentum
+    )

@@ -24,10 +24,19 @@ def test_key_holds_what_changes_the_network_and_nothing_else() -> None:
     others = [
         key_document(TrainConfig(margin=0.25), 3, "t" * 64),
         key_document(TrainConfig(network="caffenet"), 3, "t" * 64),
+        key_document(TrainConfig(objective="slowness"), 3, "t" * 64),
+        key_document(TrainConfig(context_weight=0.1), 3, "t" * 64),
         key_document(TrainConfig(), 4, "t" * 64),
         key_document(TrainConfig(), 3, "u" * 64),
     ]
-    assert len({document.key, *(other.key for other in others)}) == 5
+    assert len({document.key, *(other.key for other in others)}) == 7
+
+
+def test_code_of_the_context_objective_enters_where_it_has_a_weight() -> None:
+    module = "tasks.train.objectives.context"
+    assert module not in key_document(TrainConfig(), 3, "t" * 64).recipe.code
+    for config in (TrainConfig(context_weight=0.1), TrainConfig(objective="context")):
+        assert module in key_document(config, 3, "t" * 64).recipe.code
 
 
 def test_planner_and_parent_need_no_torch() -> None:

@@ -21,6 +21,7 @@ from storage.tables import read_table
 from tasks.networks.weights import load_network
 from tasks.records import METRIC_SCHEMA, Dropped
 from tasks.train.attempts import checkpoint_paths
+from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
 from tasks.train.launch import train_network
 from tests.tasks.train.conftest import MakeTriplets
@@ -85,6 +86,35 @@ def test_cancelled_run_writes_a_checkpoint_and_leaves_nobody(
     assert len(tree - before) >= 2
     assert not any(process.is_running() for process in tree - before)
     assert len(checkpoint_paths(root, document.key)) == 1
+
+
+def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig
+) -> None:
+    triplets = make_triplets(("a", "b", "c"))
+    config = small_config.model_copy(update={"objective": "autoencoder", "context_weight": 0.5, "steps": 40})
+    interrupted, whole = _document("interrupted", config, triplets), _document("whole", config, triplets)
+
+    def cancel(done: int, total: int, note: str = "") -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_network(root, triplets, config, interrupted, progress=cancel)
+    checkpoint = find_checkpoint(root, interrupted.key)
+    assert checkpoint is not None
+    assert 0 < checkpoint.step < config.steps
+    assert {name.split(".")[0] for name in checkpoint.objective} == {"pairs", "context"}
+    assert checkpoint.objective.keys() == checkpoint.objective_momentum.keys()
+
+    resumed = train_network(root, triplets, config, interrupted)
+    uninterrupted = train_network(root, triplets, config, whole)
+    for name in ("weights.safetensors", "metrics.parquet"):
+        assert _bytes(root, resumed, name) == _bytes(root, uninterrupted, name)
+    network, _ = load_network(root, resumed)
+    assert not any(name.startswith(("pairs", "context", "objective")) for name in network.state_dict())
+    metrics = read_table(root, resumed.files["metrics.parquet"])
+    assert metrics["positive_cosine"].null_count == metrics["active_share"].null_count == config.steps
+    assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
 def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, small_config: TrainConfig) -> None:
