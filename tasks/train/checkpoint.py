@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import safetensors.torch
 import torch
@@ -27,8 +27,8 @@ class Checkpoint:
     """The state after `step` optimiser steps.
 
     `cursor`: samples consumed; `key`: of the unit; `seconds`: of training so far, over all attempts;
-    `collapsed_steps`: of the monitor; `network` and `momentum`: tensors by name; `metrics`: (rows, 8) float64
-    in the order of METRIC_SCHEMA.
+    `collapsed_steps`: of the monitor; `network` and `momentum`: tensors by name, and the same of the
+    objective's own parameters; `metrics`: (rows, 8) float64 in the order of METRIC_SCHEMA.
     """
 
     step: int
@@ -39,6 +39,8 @@ class Checkpoint:
     network: dict[str, torch.Tensor]
     momentum: dict[str, torch.Tensor]
     metrics: torch.Tensor
+    objective: dict[str, torch.Tensor] = field(default_factory=dict)
+    objective_momentum: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(root: Root, attempt: str, checkpoint: Checkpoint) -> str:
@@ -71,6 +73,8 @@ def find_checkpoint(root: Root, key: str) -> Checkpoint | None:
 def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     """A checkpoint as one safetensors file, its numbers in the header's metadata."""
     tensors = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
+    tensors |= {f"objective.{name}": tensor for name, tensor in checkpoint.objective.items()}
+    tensors |= {f"objective_momentum.{name}": tensor for name, tensor in checkpoint.objective_momentum.items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
     tensors["metrics"] = checkpoint.metrics
     header = {
@@ -98,6 +102,8 @@ def parse_checkpoint(data: bytes) -> Checkpoint | None:
         network=_with_prefix(tensors, "network."),
         momentum=_with_prefix(tensors, "momentum."),
         metrics=tensors["metrics"],
+        objective=_with_prefix(tensors, "objective."),
+        objective_momentum=_with_prefix(tensors, "objective_momentum."),
     )
 
 

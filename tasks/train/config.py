@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.configuration import StageConfig, outside_key
 
@@ -13,7 +13,11 @@ class TrainConfig(StageConfig):
     """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
 
     network: Literal["small", "caffenet"] = Field("small", description="The network.")
-    objective: Literal["ranking"] = Field("ranking", description="The loss.")
+    objective: Literal["ranking", "infonce", "slowness", "context", "autoencoder"] = Field(
+        "ranking",
+        description="The loss: ranking or infonce of tracked pairs; and to compare with, slowness (pairs without "
+        "negatives), context (relative position of patches) or autoencoder.",
+    )
     input_px: int = Field(64, ge=32, le=512, description="Side of the network's input.")
     embedding: int = Field(128, ge=8, le=4096, description="Width of the embedding.")
     steps: int = Field(1200, ge=1, description="Optimiser steps.")
@@ -22,7 +26,11 @@ class TrainConfig(StageConfig):
     both_hinges: bool = Field(
         False, description="Rank the negative against the positive patch too, as the authors' code does."
     )
-    num_negatives: int = Field(4, ge=1, description="Negatives per pair.")
+    temperature: float = Field(0.1, gt=0, le=10, description="Temperature of InfoNCE's softmax over cosines.")
+    context_weight: float = Field(
+        0.0, ge=0, le=100, description="Weight of the context objective beside the other one; 0: without it."
+    )
+    num_negatives: int = Field(4, ge=1, description="Negatives per pair of the ranking hinge; infonce takes all.")
     hard_after_step: int = Field(
         300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
     )
@@ -47,3 +55,12 @@ class TrainConfig(StageConfig):
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
+
+    @model_validator(mode="after")
+    def _context_beside_another(self) -> Self:
+        if self.objective == "context" and self.context_weight:
+            raise ValueError(
+                "train.context_weight: adds the context objective to another one, and train.objective is "
+                "'context' already; set it to 0, or choose another objective"
+            )
+        return self

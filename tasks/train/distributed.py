@@ -1,7 +1,8 @@
 """Embeddings gathered over ranks, gradients summed over ranks.
 
 Every rank computes the loss of the whole global batch from the gathered embeddings, and sends back only
-what belongs to its own images. Parameter gradients therefore *add up* over ranks to those of one process
+what belongs to its own images; a loss that is a sum over images is summed from each rank's own ones, divided by
+the number of all. Parameter gradients therefore *add up* over ranks to those of one process
 with the whole batch: they are summed, never averaged, and no factor of the number of ranks appears.
 """
 
@@ -39,6 +40,14 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter], stop: bool) -> bool:
     return bool(flat[-1] > 0)
 
 
+def sum_over_ranks(part: torch.Tensor) -> torch.Tensor:
+    """Each rank's part of a sum -> the whole on every rank; its gradient reaches the own part alone."""
+    if torch.distributed.get_world_size() == 1:
+        return part
+    whole: torch.Tensor = _SumOverRanks.apply(part)  # type: ignore[no-untyped-call]
+    return whole
+
+
 def broadcast_bytes(data: bytes, device: torch.device) -> bytes:
     """Rank 0's bytes on every rank."""
     length = torch.tensor([len(data)], dtype=torch.int64, device=device)
@@ -70,3 +79,16 @@ class _GatherPairs(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         anchors, positives = gradient.view(2, ctx.batch_pairs, -1)[:, ctx.own]
         return torch.cat([anchors, positives]), None
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: torch.Tensor) -> torch.Tensor:
+        whole = part.detach().clone()
+        torch.distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient

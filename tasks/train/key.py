@@ -19,14 +19,15 @@ def key_document(config: TrainConfig, seed: int, triplets: str) -> KeyDocument:
     Raises ValueError for an unknown network or objective.
     """
     network = variant_module(NETWORKS, config.network, "network")
-    objective = variant_module(OBJECTIVES, config.objective, "objective")
+    names = [config.objective, *(["context"] if config.context_weight else [])]
+    objectives = [variant_module(OBJECTIVES, name, "objective") for name in names]
     recipe = Recipe(
         stage="train",
         schema=SCHEMA,
         seed=seed,
         parameters=key_parameters(config),
         variant={"network": config.network, "objective": config.objective},
-        code=fingerprint("tasks.train.loop:train", network, objective),
+        code=fingerprint("tasks.train.loop:train", network, *objectives),
         libraries=library_versions("torch", "numpy", "opencv-contrib-python-headless"),
     )
     return KeyDocument(recipe, {"triplets": triplets})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import time
@@ -23,16 +24,18 @@ from tasks.records import METRIC_SCHEMA
 from tasks.train.augment import change_colours
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint, save_checkpoint
 from tasks.train.data import Batch, batch_pairs, iterate_batches
-from tasks.train.distributed import broadcast_bytes, gather_pairs, sum_gradients
+from tasks.train.distributed import broadcast_bytes, sum_gradients
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
 from tasks.train.monitor import Monitor
-from tasks.train.objectives import OBJECTIVES
+from tasks.train.negatives import other_groups
+from tasks.train.objectives.building import build_objective
+from tasks.train.objectives.objective import Inputs, Objective
 from tasks.train.objectives.outcome import Outcome
+from tasks.train.order import rank_slice
 from tasks.train.pairs import PairTable, load_pairs
 from tasks.train.randomness import STEP, hashed
 from tasks.train.schedule import learning_rate, make_optimiser, momentum_tensors, restore_momentum, set_learning_rate
-from tasks.variants import load_variant
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class Run:
     root: Root
     table: PairTable
     network: Network
+    objective: Objective
     optimiser: torch.optim.SGD
     start: Checkpoint
     monitor: Monitor
@@ -75,14 +79,18 @@ def train(job: Job, device: torch.device) -> Manifest | None:
         raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")
     network = build_network(job.config.network, job.config.embedding, job.document.recipe.seed)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimiser = make_optimiser(network, job.config)
+    objective = build_objective(job.config, network, job.document.recipe.seed).to(device)
+    optimiser = make_optimiser(network, job.config, objective)
     start = _find_start(root, job, device)
     if start.step:
         logger.info("resumed after step %d of %d", start.step, job.config.steps)
         network.load_state_dict(start.network)
+        objective.load_state_dict(start.objective)
         restore_momentum(network, optimiser, start.momentum)
-    monitor, metrics = Monitor(job.config, start.collapsed_steps), Metrics(job.config, start.metrics)
-    run = Run(job, device, root, table, network, optimiser, start, monitor, metrics, time.monotonic())
+        restore_momentum(objective, optimiser, start.objective_momentum)
+    monitor = Monitor(job.config, objective.advice, start.collapsed_steps)
+    metrics = Metrics(job.config, start.metrics)
+    run = Run(job, device, root, table, network, objective, optimiser, start, monitor, metrics, time.monotonic())
     take_steps(run)
     table.close()
     return commit_run(run) if torch.distributed.get_rank() == 0 else None
@@ -101,13 +109,13 @@ def take_steps(run: Run) -> None:
         outcome = forward(run, batch, step)
         run.optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
-        stop = sum_gradients(run.network.parameters(), stop_asked())
+        stop = sum_gradients(itertools.chain(run.network.parameters(), run.objective.parameters()), stop_asked())
         rate = learning_rate(config, step)
         set_learning_rate(run.optimiser, rate)
         run.optimiser.step()
 
         done, loss = step + 1, float(outcome.loss.detach())
-        run.monitor.check(done, loss, float(outcome.mean_cosine))
+        run.monitor.check(done, outcome)
         run.metrics.add(done, batch.epoch, outcome, rate)
         if rank == 0:
             run.metrics.tell_progress(done, batch.epoch, loss)
@@ -118,14 +126,17 @@ def take_steps(run: Run) -> None:
 
 
 def forward(run: Run, batch: Batch, step: int) -> Outcome:
-    """The outcome of the whole global batch, from this rank's images and the other ranks' embeddings."""
+    """The outcome of the whole global batch, from this rank's images and what the other ranks tell."""
     pixels = torch.from_numpy(batch.images).to(run.device).permute(0, 3, 1, 2).float()
     images = normalise(change_colours(pixels, batch.draws, run.job.config.augment))
-    embeddings = run.network(images.contiguous(memory_format=torch.channels_last))
-    objective = load_variant(OBJECTIVES, run.job.config.objective, "objective")
-    groups = torch.from_numpy(batch.groups).to(run.device)
-    gathered = gather_pairs(embeddings, len(groups))
-    outcome: Outcome = objective.compute_loss(gathered, groups, run.job.config, run.job.document.recipe.seed, step)
+    inputs = Inputs(
+        images=images.contiguous(memory_format=torch.channels_last),
+        own=rank_slice(len(batch.groups), torch.distributed.get_rank(), torch.distributed.get_world_size()),
+        allowed=other_groups(torch.from_numpy(batch.groups).to(run.device)),
+        seed=run.job.document.recipe.seed,
+        step=step,
+    )
+    outcome: Outcome = run.objective(run.network, inputs)
     return outcome
 
 
@@ -141,6 +152,8 @@ def save(run: Run, step: int) -> None:
             network=run.network.state_dict(),
             momentum=momentum_tensors(run.network, run.optimiser),
             metrics=run.metrics.tensor(),
+            objective=run.objective.state_dict(),
+            objective_momentum=momentum_tensors(run.objective, run.optimiser),
         )
         logger.info("checkpoint of step %d at %s", step, save_checkpoint(run.root, run.job.attempt, checkpoint))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -36,7 +37,8 @@ class Metrics:
                 outcome.negative_cosine,
                 outcome.mean_cosine,
             ]
-            self._rows.append([step, epoch, *(float(scalar.detach()) for scalar in scalars), rate])
+            values = [math.nan if scalar is None else float(scalar.detach()) for scalar in scalars]
+            self._rows.append([step, epoch, *values, rate])
 
     def tell_progress(self, step: int, epoch: float, loss: float) -> None:
         """Tell the parent, twice a second at most."""
@@ -46,13 +48,14 @@ class Metrics:
             tell("progress", step=step, steps=self._steps, epoch=round(epoch, 3), loss=round(loss, 6))
 
     def tensor(self) -> torch.Tensor:
-        """(rows, 8) float64."""
+        """(rows, 8) float64; NaN is a scalar that the objective does not have."""
         return torch.tensor(self._rows, dtype=torch.float64).view(-1, len(METRIC_SCHEMA))
 
     def table(self) -> bytes:
-        """The rows as Parquet."""
+        """The rows as Parquet; what the objective does not have is null."""
         names = METRIC_SCHEMA.names
-        rows = [dict(zip(names, [int(row[0]), *row[1:]], strict=True)) for row in self._rows]
+        kept = [[int(row[0]), *(None if math.isnan(value) else value for value in row[1:])] for row in self._rows]
+        rows = [dict(zip(names, values, strict=True)) for values in kept]
         return table_bytes(rows, METRIC_SCHEMA)
 
     def final_loss(self) -> float:

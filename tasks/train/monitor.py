@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tasks.records import Dropped
 from tasks.train.config import TrainConfig
+from tasks.train.objectives.outcome import Outcome
 
 _COLLAPSED_COSINE = 0.99
-_LOSS_NEAR_MARGIN = 0.05  # as a share of the margin
+_COLLAPSED_GAP = 0.05
 _FEWEST_STEPS = 200
 
 
@@ -17,35 +18,35 @@ _FEWEST_STEPS = 200
 class Monitor:
     """Watches each step; raises Dropped where going on is a waste.
 
-    Collapse: all images have nearly one embedding (mean cosine above 0.99) and the loss stays at the margin.
+    Collapse: all images have nearly one embedding (mean cosine above 0.99) and the loss is that of one embedding for
+    all: the margin, the logarithm of the number of candidates, 0 for slowness, the variance of what is drawn.
     Fresh networks with positive biases start there, so only a quarter of the run (200 steps at least) in
     that state, without a break, stops it.
     """
 
     config: TrainConfig
+    advice: str  # the objective's
     collapsed_steps: int = 0
 
     @property
     def patience_steps(self) -> int:
         return max(_FEWEST_STEPS, self.config.steps // 4)
 
-    def check(self, step: int, loss: float, mean_cosine: float) -> None:
+    def check(self, step: int, outcome: Outcome) -> None:
         """Look at one step (counted from 1)."""
+        loss, mean_cosine = float(outcome.loss.detach()), float(outcome.mean_cosine)
         if not math.isfinite(loss):
             raise Dropped(
                 "permanent",
                 "diverged",
                 f"the loss of step {step} is {loss}; lower train.learning_rate (now {self.config.learning_rate:g})",
             )
-        margin = self.config.margin
-        at_margin = abs(loss - margin) < _LOSS_NEAR_MARGIN * margin
-        self.collapsed_steps = self.collapsed_steps + 1 if mean_cosine > _COLLAPSED_COSINE and at_margin else 0
+        collapsed = mean_cosine > _COLLAPSED_COSINE and float(outcome.collapse_gap) < _COLLAPSED_GAP
+        self.collapsed_steps = self.collapsed_steps + 1 if collapsed else 0
         if self.collapsed_steps >= self.patience_steps:
             raise Dropped(
                 "permanent",
                 "collapsed",
                 f"for {self.collapsed_steps} steps up to step {step} all embeddings were alike (mean cosine "
-                f"{mean_cosine:.4f}, loss {loss:.4f} at margin {margin:g}); try another train.learning_rate (now "
-                f"{self.config.learning_rate:g}), a later train.hard_after_step (now {self.config.hard_after_step}), "
-                "or pairs from more videos",
+                f"{mean_cosine:.4f}) and the loss, {loss:.4f}, that of one embedding for all; try {self.advice}",
             )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from torch import nn
 
 from tasks.networks.network import Network
 from tasks.train.config import TrainConfig
@@ -19,22 +21,16 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
-def make_optimiser(network: Network, config: TrainConfig) -> torch.optim.SGD:
+def make_optimiser(network: Network, config: TrainConfig, objective: nn.Module | None = None) -> torch.optim.SGD:
     """SGD with momentum; biases and normalisation weights do not decay (Caffe: bias decay_mult 0).
 
-    The group's `rate` multiplies the learning rate: 2 for the biases of CaffeNet.
+    The group's `rate` multiplies the learning rate: 2 for the biases of CaffeNet. `objective`: whose parameters are
+    trained beside the network's.
     """
-    named = list(network.named_parameters())
-    weights = [parameter for _, parameter in named if parameter.ndim > 1]
-    scales = [parameter for name, parameter in named if parameter.ndim <= 1 and not name.endswith("bias")]
-    biases = [parameter for name, parameter in named if parameter.ndim <= 1 and name.endswith("bias")]
-    groups = [
-        {"params": weights, "weight_decay": config.weight_decay, "rate": 1.0},
-        {"params": scales, "weight_decay": 0.0, "rate": 1.0},
-        {"params": biases, "weight_decay": 0.0, "rate": network.bias_rate},
-    ]
-    filled = [group for group in groups if group["params"]]
-    return torch.optim.SGD(filled, lr=config.learning_rate, momentum=config.momentum)
+    groups = _groups(network, config, network.bias_rate)
+    if objective is not None:
+        groups += _groups(objective, config, 1.0)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -42,20 +38,33 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["rate"]
 
 
-def momentum_tensors(network: Network, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def momentum_tensors(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The momentum buffers by their parameter's name; none before the first step."""
     buffers = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in module.named_parameters():
         buffer = optimiser.state[parameter].get("momentum_buffer") if parameter in optimiser.state else None
         if buffer is not None:
             buffers[name] = buffer
     return buffers
 
 
-def restore_momentum(network: Network, optimiser: torch.optim.Optimizer, buffers: dict[str, torch.Tensor]) -> None:
+def restore_momentum(module: nn.Module, optimiser: torch.optim.Optimizer, buffers: dict[str, torch.Tensor]) -> None:
     """Put the buffers of `momentum_tensors` back, in each parameter's memory layout."""
-    for name, parameter in network.named_parameters():
+    for name, parameter in module.named_parameters():
         if name in buffers:
             buffer = torch.empty_like(parameter, requires_grad=False)
             buffer.copy_(buffers[name])
             optimiser.state[parameter]["momentum_buffer"] = buffer
+
+
+def _groups(module: nn.Module, config: TrainConfig, bias_rate: float) -> list[dict[str, Any]]:
+    named = list(module.named_parameters())
+    weights = [parameter for _, parameter in named if parameter.ndim > 1]
+    scales = [parameter for name, parameter in named if parameter.ndim <= 1 and not name.endswith("bias")]
+    biases = [parameter for name, parameter in named if parameter.ndim <= 1 and name.endswith("bias")]
+    groups = [
+        {"params": weights, "weight_decay": config.weight_decay, "rate": 1.0},
+        {"params": scales, "weight_decay": 0.0, "rate": 1.0},
+        {"params": biases, "weight_decay": 0.0, "rate": bias_rate},
+    ]
+    return [group for group in groups if group["params"]]

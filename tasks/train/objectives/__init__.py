@@ -2,4 +2,8 @@
 
 OBJECTIVES = {
     "ranking": "tasks.train.objectives.ranking",
+    "infonce": "tasks.train.objectives.infonce",
+    "slowness": "tasks.train.objectives.slowness",
+    "context": "tasks.train.objectives.context",
+    "autoencoder": "tasks.train.objectives.autoencoder",
 }

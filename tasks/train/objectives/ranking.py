@@ -6,16 +6,18 @@ import math
 
 import torch
 
+from tasks.networks.network import Network
 from tasks.train.config import TrainConfig
-from tasks.train.negatives import choose_negatives, hard_first, other_groups, random_scores
+from tasks.train.negatives import choose_negatives, hard_first, random_scores
+from tasks.train.objectives.objective import EmbeddingObjective
 from tasks.train.objectives.outcome import Outcome, mean_cosine
 
 
-def compute_loss(embeddings: torch.Tensor, groups: torch.Tensor, config: TrainConfig, seed: int, step: int) -> Outcome:
+def compute_loss(embeddings: torch.Tensor, allowed: torch.Tensor, config: TrainConfig, seed: int, step: int) -> Outcome:
     """Mean of max(0, D(a, p) - D(a, n) + margin) over the chosen triplets of a global batch, D = 1 - cosine.
 
-    embeddings: (2P, E) of unit length, anchors first, then their positives; groups: (P,) int64; `step`
-    counts from 0. Negatives are `num_negatives` images of other groups: random ones before `hard_after_step`;
+    embeddings: (2P, E) of unit length, anchors first, then their positives; allowed: (P, 2P) bool; `step`
+    counts from 0. Negatives are `num_negatives` of the allowed images: random ones before `hard_after_step`;
     from then on a share `hard_share` of them are the nearest to the anchor (1: the paper's top 4, from
     secondary sources; 0.5: the authors' code, which draws its two from the nearest four). Where the nearest
     negatives are nearer than the positives, one embedding for all has the lower loss, and a young network
@@ -25,7 +27,6 @@ def compute_loss(embeddings: torch.Tensor, groups: torch.Tensor, config: TrainCo
     which is the authors' fixed count wherever the batch holds enough negatives.
     """
     anchors, positives = embeddings.chunk(2)
-    allowed = other_groups(groups)
     to_anchors = anchors @ embeddings.T
     positive_cosine = (anchors * positives).sum(dim=1)
     scores = random_scores(len(anchors), seed, step).to(embeddings.device, embeddings.dtype)
@@ -42,10 +43,20 @@ def compute_loss(embeddings: torch.Tensor, groups: torch.Tensor, config: TrainCo
         differences.append((positives @ embeddings.T).gather(1, chosen) - positive_cosine[:, None])
     hinges = torch.stack([(difference + config.margin).clamp_min(0) * valid for difference in differences])
     num_hinges = (valid.sum() * len(differences)).clamp_min(1)
+    loss = hinges.sum() / num_hinges
     return Outcome(
-        loss=hinges.sum() / num_hinges,
+        loss=loss,
         active_share=((hinges > 0).sum() / num_hinges).detach(),
         positive_cosine=positive_cosine.mean().detach(),
         negative_cosine=((negative_cosine * valid).sum() / valid.sum().clamp_min(1)).detach(),
         mean_cosine=mean_cosine(embeddings.detach()),
+        collapse_gap=(loss.detach() - config.margin).abs() / config.margin,
     )
+
+
+def build(config: TrainConfig, network: Network) -> EmbeddingObjective:
+    advice = (
+        f"another train.learning_rate (now {config.learning_rate:g}), a later train.hard_after_step "
+        f"(now {config.hard_after_step}), or pairs from more videos"
+    )
+    return EmbeddingObjective(compute_loss, config, advice)
