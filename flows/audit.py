@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.description import Description
-from flows.estimator import with_estimator
 from flows.maintain import dump, progress_bar
 from flows.plan import audit_unit
+from flows.resolve import resolve
 from storage.leases import Lease
 from storage.root import Root, open_root
 from tasks.batch import Outcome, Unit, run_unit
@@ -33,7 +33,7 @@ def run_audit(description: Description, console: Console, *, num_videos: int | N
     """
     config = _with_videos(description.config, num_videos)
     root = open_root(description.root)
-    unit = audit_unit(with_estimator(root, description.dataset, config, record=False))
+    unit = audit_unit(resolve(root, description.dataset, config, record=False))
     started = time.monotonic()
     outcome = _run(root, description, unit)
     noise = noise_from_json(outcome.facts["noise"])

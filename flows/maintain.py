@@ -16,9 +16,9 @@ from rich.table import Column, Table
 
 from flows.accept import accept_stage
 from flows.description import Description
-from flows.estimator import with_estimator
 from flows.explain import StageExplanation, explain_run
 from flows.plan import plan_download
+from flows.resolve import resolve
 from flows.sources import open_description
 from storage.findings import Report
 from storage.leases import Lease
@@ -34,7 +34,7 @@ _COUNTS = ("sources", "lists", "pending", "removed", "failed", "videos", "bytes"
 def show_explanation(description: Description, console: Console, *, as_json: bool) -> None:
     """What a run would do, stage by stage, and why."""
     root, version, given = open_description(description, create=False)
-    config = with_estimator(root, version.name, description.config, record=False)
+    config = resolve(root, version.name, description.config, record=False)
     told = explain_run(root, version, given, config)
     if as_json:
         stages = [stage.to_json() for stage in told]
@@ -61,7 +61,7 @@ def accept(description: Description, stage: str, console: Console, *, as_json: b
     with Lease(root, "run", {"stage": f"accept {stage}", "dataset": description.dataset}) as lease:
         lease.wait_for_collectors()
         version = latest_version(root, description.dataset)
-        config = with_estimator(root, version.name, description.config, record=False)
+        config = resolve(root, version.name, description.config, record=False)
         done = accept_stage(root, version, config, stage)
     if as_json:
         dump(asdict(done))

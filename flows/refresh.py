@@ -18,11 +18,11 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.claim import claim_refresh
-from flows.estimator import with_estimator
 from flows.forms import form, unflatten
 from flows.judgement import judge_night
 from flows.nights import markdown_of, measure_night, settings_digests, sum_up
 from flows.parameters import Dataset, Only, RootUrl, Sources
+from flows.resolve import resolve
 from flows.retraining import Retraining, decide_training
 from flows.stages import STAGES, Summary, run_stages
 from storage.leases import Lease
@@ -102,7 +102,7 @@ class _Night:
     def stages_left_out(self) -> Mapping[str, str]:
         """Once the shards are there: whether to train on them, and what is left out otherwise."""
         version = latest_version(self.root, self.dataset)
-        config = with_estimator(self.root, self.dataset, unflatten(self.fields))
+        config = resolve(self.root, self.dataset, unflatten(self.fields))
         self.retraining = decide_training(self.root, version, config, self.retrain_share)
         for stage, note in self.retraining.left_out.items():
             _log.info("%s: left out, %s", stage, note)

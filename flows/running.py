@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.description import Description
-from flows.estimator import with_estimator
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
+from flows.resolve import resolve
 from flows.results import report_place, scores_of
 from flows.selection import select
 from flows.sources import open_description
@@ -34,7 +34,7 @@ def run_pipeline(
     started = time.monotonic()
     root, version, given = open_description(description)
     given = select(given, only, description.config.execution.batch_units)
-    plans = plan_run(version, given, with_estimator(root, description.dataset, description.config, record=False))
+    plans = plan_run(version, given, resolve(root, description.dataset, description.config, record=False))
     if is_done(plans) and not always_flow:
         _show_cached(plans, console)
         for plan in plans:
@@ -111,7 +111,7 @@ def show_status(description: Description, console: Console) -> None:
         f"{counts['sources']} sources{waiting}{lists}, {counts['videos']} videos, {counts['tracks']} tracks, "
         f"{counts['pairs']} pairs in {counts['shards']} shards"
     )
-    config = with_estimator(root, description.dataset, description.config, record=False)
+    config = resolve(root, description.dataset, description.config, record=False)
     _show_cached(plan_run(version, given, config), console)
     _show_failures(version, console)
     _show_scores(root, version, console)

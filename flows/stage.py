@@ -19,10 +19,10 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from flows.display import current_display
-from flows.estimator import with_estimator
 from flows.explain import explain_stage
 from flows.forms import unflatten
 from flows.plan import StageFailed, StagePlan, judge
+from flows.resolve import resolve
 from storage.leases import Lease
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version
@@ -65,7 +65,7 @@ class Run:
 def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> Iterator[Run]:
     """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line."""
     started, opened = time.monotonic(), open_root(root)
-    config = with_estimator(opened, dataset, unflatten(fields))
+    config = resolve(opened, dataset, unflatten(fields))
     with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
         yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)

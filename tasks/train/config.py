@@ -51,10 +51,29 @@ class TrainConfig(StageConfig):
     augment: Literal["mirror", "crop", "colour"] = Field(
         "colour", description="mirror only; with random crops; with colour changes too."
     )
+    init_from: str = Field(
+        "", description="First digits of the key of a trained network whose weights training begins with."
+    )
+    init_part: Literal["whole", "convolutions"] = Field(
+        "whole", description="What is taken of init_from: all of the network, or all but its head."
+    )
+    continue_from: str = Field(
+        "",
+        description="First digits of the key of a trained network that is trained on, its momentum and place in the "
+        "order kept; steps counts those behind it too.",
+    )
     ranks: int = outside_key(1, "Processes that train together on this machine.", ge=1, le=64)
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.init_from and self.continue_from:
+            raise ValueError(
+                "train.init_from, train.continue_from: training begins with one of them; leave the other empty"
+            )
+        return self
 
     @model_validator(mode="after")
     def _context_beside_another(self) -> Self:

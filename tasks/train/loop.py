@@ -20,9 +20,9 @@ from tasks.networks.building import build_network, num_parameters
 from tasks.networks.images import normalise
 from tasks.networks.network import Network
 from tasks.networks.weights import NetworkSpec, network_files
-from tasks.records import METRIC_SCHEMA
 from tasks.train.augment import change_colours
-from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint, save_checkpoint
+from tasks.train.begin import STATE, begin, state_bytes
+from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.data import Batch, batch_pairs, iterate_batches
 from tasks.train.distributed import broadcast_bytes, sum_gradients
 from tasks.train.job import Job
@@ -81,10 +81,10 @@ def train(job: Job, device: torch.device) -> Manifest | None:
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     objective = build_objective(job.config, network, job.document.recipe.seed).to(device)
     optimiser = make_optimiser(network, job.config, objective)
-    start = _find_start(root, job, device)
+    start = _find_start(root, job, network, device)
+    network.load_state_dict(network.state_dict() | start.network)
     if start.step:
         logger.info("resumed after step %d of %d", start.step, job.config.steps)
-        network.load_state_dict(start.network)
         objective.load_state_dict(start.objective)
         restore_momentum(network, optimiser, start.momentum)
         restore_momentum(objective, optimiser, start.objective_momentum)
@@ -143,19 +143,24 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
 def save(run: Run, step: int) -> None:
     """Write the state after `step` steps; rank 0 alone."""
     if torch.distributed.get_rank() == 0:
-        checkpoint = Checkpoint(
-            step=step,
-            cursor=step * batch_pairs(run.job.config, run.table),
-            key=run.job.document.key,
-            seconds=run.seconds,
-            collapsed_steps=run.monitor.collapsed_steps,
-            network=run.network.state_dict(),
-            momentum=momentum_tensors(run.network, run.optimiser),
-            metrics=run.metrics.tensor(),
-            objective=run.objective.state_dict(),
-            objective_momentum=momentum_tensors(run.objective, run.optimiser),
-        )
-        logger.info("checkpoint of step %d at %s", step, save_checkpoint(run.root, run.job.attempt, checkpoint))
+        path = save_checkpoint(run.root, run.job.attempt, state(run, step))
+        logger.info("checkpoint of step %d at %s", step, path)
+
+
+def state(run: Run, step: int) -> Checkpoint:
+    """The run as it stands after `step` steps."""
+    return Checkpoint(
+        step=step,
+        cursor=run.start.cursor + (step - run.start.step) * batch_pairs(run.job.config, run.table),
+        key=run.job.document.key,
+        seconds=run.seconds,
+        collapsed_steps=run.monitor.collapsed_steps,
+        network=run.network.state_dict(),
+        momentum=momentum_tensors(run.network, run.optimiser),
+        metrics=run.metrics.tensor(),
+        objective=run.objective.state_dict(),
+        objective_momentum=momentum_tensors(run.objective, run.optimiser),
+    )
 
 
 def commit_run(run: Run) -> Manifest:
@@ -175,7 +180,11 @@ def commit_run(run: Run) -> Manifest:
     return commit(
         run.root,
         document,
-        {**network_files(run.network, spec), "metrics.parquet": run.metrics.table()},
+        {
+            **network_files(run.network, spec),
+            "metrics.parquet": run.metrics.table(),
+            STATE: state_bytes(state(run, config.steps)),
+        },
         counts={"steps": config.steps, "pairs": len(run.table)},
         facts=facts,
         seconds=run.seconds,
@@ -183,14 +192,15 @@ def commit_run(run: Run) -> Manifest:
     )
 
 
-def _find_start(root: Root, job: Job, device: torch.device) -> Checkpoint:
-    """The newest checkpoint that rank 0 finds, on every rank; step 0 where there is none."""
-    key = job.document.key
-    found = find_checkpoint(root, key) if torch.distributed.get_rank() == 0 else None
-    if torch.distributed.get_world_size() > 1:
-        data = broadcast_bytes(checkpoint_bytes(found) if found else b"", device)
-        found = parse_checkpoint(data) if data else None
-    return found or Checkpoint(0, 0, key, 0.0, 0, {}, {}, torch.zeros(0, len(METRIC_SCHEMA), dtype=torch.float64))
+def _find_start(root: Root, job: Job, network: Network, device: torch.device) -> Checkpoint:
+    """What rank 0 finds to begin with, on every rank."""
+    if torch.distributed.get_world_size() == 1:
+        return begin(root, job.document.key, job.config, network)
+    is_first = torch.distributed.get_rank() == 0
+    data = checkpoint_bytes(begin(root, job.document.key, job.config, network)) if is_first else b""
+    found = parse_checkpoint(broadcast_bytes(data, device))
+    assert found is not None, "rank 0 is of this very Tritrack"
+    return found
 
 
 def _listen_for_sigterm() -> Callable[[], bool]:

@@ -68,6 +68,32 @@ def test_killed_run_leaves_nobody_and_goes_on_bit_equal(
     assert _bytes(root, resumed, "metrics.parquet") == _bytes(root, uninterrupted, "metrics.parquet")
 
 
+def test_a_rank_that_is_killed_comes_back_and_the_run_ends_as_if_nothing_had_happened(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    triplets = make_triplets(("a", "b", "c"))
+    config = small_config.model_copy(update={"steps": 24, "checkpoint_every_steps": 5, "ranks": 2})
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, note: str = "") -> None:
+        if done > 5 and not killed:
+            tree = psutil.Process().children(recursive=True)
+            ranks = [child for child in tree if "tasks.train.worker" in child.cmdline() and not child.children()]
+            ranks = [child for child in ranks if child.environ().get("RANK") == "1"]
+            killed.extend(rank.pid for rank in ranks)
+            ranks[0].kill()
+
+    disturbed, whole = _document("disturbed", config, triplets), _document("whole", config, triplets)
+    with caplog.at_level(logging.INFO):
+        manifest = train_network(root, triplets, config, disturbed, progress=kill_one)
+    assert len(killed) == 1
+    assert "a rank died; all began again from the last checkpoint (1)" in caplog.text
+    assert "resumed after step" in caplog.text
+    undisturbed = train_network(root, triplets, config, whole)
+    for name in ("weights.safetensors", "metrics.parquet"):
+        assert _bytes(root, manifest, name) == _bytes(root, undisturbed, name)
+
+
 def test_cancelled_run_writes_a_checkpoint_and_leaves_nobody(
     root: Root, make_triplets: MakeTriplets, small_config: TrainConfig
 ) -> None:

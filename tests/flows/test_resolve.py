@@ -1,0 +1,52 @@
+"""What a configuration leaves open: trained networks named by the first digits of their keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.resolve import resolve
+from storage.keys import KeyDocument, Recipe
+from storage.manifests import Manifest, commit
+from storage.root import Root, open_root
+from tasks.presets import RunConfig, sample
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return open_root(str(tmp_path / "root"))
+
+
+def trained(root: Root, seed: int) -> Manifest:
+    facts = {"network": "small", "dataset": "night", "version": seed}
+    return commit(root, KeyDocument(Recipe("train", 1, seed)), {}, counts={"steps": 1200}, facts=facts)
+
+
+def beginning(field: str, digits: str) -> RunConfig:
+    return sample().model_copy(update={"train": sample().train.model_copy(update={field: digits})})
+
+
+@pytest.mark.parametrize("field", ["init_from", "continue_from"])
+def test_first_digits_become_the_whole_key(root: Root, field: str) -> None:
+    unit, _ = trained(root, 1), trained(root, 2)
+    resolved = resolve(root, "night", beginning(field, unit.key[:12]))
+    assert getattr(resolved.train, field) == unit.key
+    assert resolve(root, "night", beginning(field, unit.key)).train == resolved.train
+
+
+def test_digits_of_none_or_of_several_are_told_with_what_there_is(root: Root) -> None:
+    with pytest.raises(ValueError, match=r"train.init_from: .* begins with 12ab; it holds none yet"):
+        resolve(root, "night", beginning("init_from", "12ab"))
+    units = [trained(root, seed) for seed in range(20)]
+    first = units[0].key[0]
+    alike = [unit for unit in units if unit.key.startswith(first)]
+    assert len(alike) > 1, "twenty keys share first digits"
+    with pytest.raises(ValueError, match=rf"{first} begins several keys: {first}.*give more digits"):
+        resolve(root, "night", beginning("continue_from", first))
+    with pytest.raises(ValueError, match=r"\(small, 1,200 steps, night version \d+\).* and 12 more"):
+        resolve(root, "night", beginning("continue_from", "zz"))
+
+
+def test_without_a_beginning_nothing_is_looked_up(root: Root) -> None:
+    assert resolve(root, "night", sample()).train == sample().train
