@@ -29,7 +29,7 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=_COPY_BYTES)
         self.offset = 0
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class ShardWriter:
         """
         if "." in sample or "/" in sample:
             raise ValueError(f"sample {sample!r} holds '.' or '/', which WebDataset reads as a member or folder")
-        places, parts, offset = {}, [], self.offset
+        places, parts, offset = {}, list[bytes](), self.offset
         for member, data in members.items():
             places[member] = (offset + _TAR_BLOCK, len(data))
             parts += (_header(f"{sample}.{member}", len(data)), data, bytes(-len(data) % _TAR_BLOCK))
