@@ -1,6 +1,6 @@
 """Shard writing beside its limit, merging beside a copy, memory, and what compaction writes again.
 
-    python -m tests.bench.shards [--pairs 1200] [--rounds 7] [--heights 480 240]
+    python -m tests.bench.shards [--pairs 1200] [--rounds 7] [--heights 480 240] [--data ../shared/data]
 
 The limit of packing is JPEG decoding and encoding of the same crops plus one sequential write of the same bytes; that
 of merging is one copy of the same bytes, flushed to the disk. Both sides run in turn, on one thread; medians.
@@ -17,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from rich.console import Console
@@ -56,10 +57,11 @@ def main() -> int:
         for heading in ("what", "ours s", "limit s", "limit / ours", "pairs/s", "MB/s"):
             table.add_column(heading, justify="right")
         for height in arguments.heights:
-            root = open_root(f"{folder}/{height}")
-            crops = _crops(height, arguments.pairs)
-            tracks = _track_units(root, crops, arguments.pairs)
-            table.add_row(*_packing(root, Path(folder), tracks, crops, arguments, f"pack, videos of {height} px"))
+            for name, frames in _worlds(height, arguments.data):
+                root = open_root(f"{folder}/{name}-{height}")
+                crops = _crops(frames)
+                tracks = _track_units(root, crops, arguments.pairs)
+                table.add_row(*_packing(root, Path(folder), tracks, crops, arguments, f"pack, {name}, {height} px"))
         table.add_row(*_merging(root, Path(folder), tracks, arguments))
         console.print(table)
         console.print(_memory(root, tracks))
@@ -153,18 +155,38 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(writer.fileno())
 
 
-def _crops(height: int, pairs: int) -> list[bytes]:
-    """Context crops of frames of the generated world, in the three sizes that the tracker takes."""
-    chance, track = np.random.default_rng(0), TrackConfig()
+def _worlds(height: int, data: Path) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Frames (H, W, 3) uint8 RGB of the generated world and, where the data is there, of three clips of DAVIS."""
     world = WorldConfig(width=height * 4 // 3, height=height, num_frames=24)
-    crops = []
-    for index in range(3):
-        for frame in islice(render_video(world, 1, index, truth=False), 0, None, 8):
-            for scale in track.window_scales:
-                side = track.patch_px * scale * max(1.0, height / track.working_height_px)
-                for _ in range(8):
-                    x, y = chance.uniform(0, world.width - side), chance.uniform(0, height - side)
-                    crops.append(jpeg(context_crop(frame.image, (x, y, side, side))))
+    drawn = (islice(render_video(world, 1, index, truth=False), 0, None, 8) for index in range(3))
+    yield "generated", [frame.image for frames in drawn for frame in frames]
+    clips = [data / "davis" / "videos" / f"{name}.mp4" for name in ("camel", "parkour", "soapbox")]
+    if all(clip.is_file() for clip in clips):
+        yield "DAVIS", [_at_height(frame, height) for clip in clips for frame in _read(clip)]
+
+
+def _read(clip: Path) -> Iterator[np.ndarray]:
+    with av.open(str(clip)) as video:
+        for frame in islice(video.decode(video=0), 0, 24, 8):
+            yield frame.to_ndarray(format="rgb24")
+
+
+def _at_height(frame: np.ndarray, height: int) -> np.ndarray:
+    width = round(frame.shape[1] * height / frame.shape[0])
+    scaled: np.ndarray = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return scaled
+
+
+def _crops(frames: Sequence[np.ndarray]) -> list[bytes]:
+    """Context crops in the three sizes that the tracker takes."""
+    chance, track, crops = np.random.default_rng(0), TrackConfig(), list[bytes]()
+    for frame in frames:
+        height, width = frame.shape[:2]
+        for scale in track.window_scales:
+            side = track.patch_px * scale * max(1.0, height / track.working_height_px)
+            for _ in range(8):
+                x, y = chance.uniform(0, width - side), chance.uniform(0, height - side)
+                crops.append(jpeg(context_crop(frame, (x, y, side, side))))
     return [crops[place] for place in chance.permutation(len(crops))]
 
 
@@ -230,6 +252,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--heights", type=int, nargs="+", default=[480, 240], help="of the videos, in px")
+    data = Path(__file__).resolve().parents[3] / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=data, help="folder of real clips; they are left out without it")
     return parser.parse_args()
 
 
