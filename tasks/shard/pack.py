@@ -26,6 +26,7 @@ from tasks.shard.config import ShardConfig
 _TOLD = ("video", "estimator", "start_frame", "end_frame", "forward_backward_px", "ncc")
 _READ = (*_TOLD, "track", "boxes", "anchor_jpeg", "positive_jpeg", "context")
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_HEADER_BYTES = 4096  # of a crop, with its frame header: OpenCV writes that within 700 bytes
 _log = logging.getLogger(__name__)
 
 
@@ -84,10 +85,9 @@ def cut_patch(jpeg: bytes | memoryview, context: float, config: ShardConfig) -> 
     """
     target = round(config.patch_px * config.margin)
     wanted = target * context / config.margin  # the crop's side where the patch needs no scaling
-    data = np.frombuffer(jpeg, np.uint8)
-    side = _jpeg_side(data)
+    side = _jpeg_side(bytes(jpeg[:_HEADER_BYTES]))
     reduced = next((factor for factor in (8, 4, 2) if side >= factor * wanted), 1)
-    image = cv2.imdecode(data, _REDUCED.get(reduced, cv2.IMREAD_COLOR))
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _REDUCED.get(reduced, cv2.IMREAD_COLOR))
     if image is None:
         raise ValueError("a track's context crop is no JPEG image; its unit is damaged")
     side = min(image.shape[:2])
@@ -117,9 +117,9 @@ def _scaled(image: np.ndarray, side: int) -> np.ndarray:
     return scaled
 
 
-def _jpeg_side(data: np.ndarray) -> int:
-    """The shorter side in px that a JPEG's frame header tells, without decoding; 0 where there is none."""
-    place, head = 2, data.tobytes()
+def _jpeg_side(head: bytes) -> int:
+    """The shorter side in px that a JPEG's frame header tells, without decoding; 0 where `head` holds none."""
+    place = 2
     while place + 9 <= len(head) and head[place] == 0xFF:
         marker, length = head[place + 1], int.from_bytes(head[place + 2 : place + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

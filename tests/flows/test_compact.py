@@ -24,6 +24,7 @@ from storage.fsck import check
 from storage.gc import collect
 from storage.keys import KeyDocument, Recipe
 from storage.manifests import commit, read_manifest, require_manifest
+from storage.purge import purge
 from storage.root import Root, open_root
 from storage.shards import ShardReader
 from storage.tables import read_table, table_bytes
@@ -271,6 +272,24 @@ def test_old_versions_keep_the_small_shards_until_gc_drops_them(root: Root, tmp_
     assert version_numbers(root, "night") == [newest.number]
     assert not any(read_manifest(root, "shard", key) for key in gone)
     assert all(read_manifest(root, stage, key) for stage, key in unit_keys(newest) if stage == "shard")
+
+
+def test_a_purged_video_is_in_no_shard_small_or_merged(root: Root) -> None:
+    versions = [night(root, 0)]
+    while len(versions) < 3 or len(versions[-1].shards) >= len(versions[-2].shards):
+        versions.append(night(root, len(versions)))
+    merged = max(versions[-1].shards, key=lambda shard: len(shard.tracks))
+    lost = next(name for name, entry in versions[-1].videos.items() if entry.key == merged.tracks[0])
+    purge(root, lost)
+    manifests = [read_manifest(root, "shard", key) for key in root.names("shard")]
+    held = [one.document["inputs"].get("tracks", ()) for one in manifests if one]  # type: ignore[union-attr]
+    assert held
+    assert not any(merged.tracks[0] in tracks for tracks in held)
+    after = night(root, len(versions))
+    tracks = [track for shard in after.shards for track in shard.tracks]
+    assert sorted(tracks) == sorted(entry.key for entry in after.videos.values())
+    assert len(tracks) == len(versions)
+    assert {row["video"] for row in triplets(root, after)} == set(after.videos)
 
 
 def test_a_night_with_one_video_draws_negatives_from_older_shards(root: Root) -> None:
