@@ -167,6 +167,8 @@ def _why_shard(version: Version, unit: Unit) -> str:
     standing = [packed[track] for track in map(str, tracks) if track in packed]
     if not standing:
         return "packs tracks that are in no shard yet"
+    if "parts" in unit.options:
+        return "merges small shards, since enough of a size came together"
     if changes := _changes(version, standing[0].recipe, unit):
         return changes
     return "packed again, since tracks of its shard were made again, removed or moved"

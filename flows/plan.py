@@ -24,6 +24,7 @@ from tasks.download.redaction import redact
 from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
 from tasks.evaluate.key import key_document as benchmark_document
 from tasks.presets import RunConfig
+from tasks.shard.compaction import small_shards
 from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import leave_out, split_videos
 from tasks.track.audit_key import audit_document
@@ -144,7 +145,8 @@ def plan_track(version: Version, config: RunConfig, only: Collection[str] | None
 def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
     """Keep the shards whose tracks are all still wanted; pack the other tracks into new ones.
 
-    So a night's new videos make new shards and touch no old one.
+    So a night's new videos make new shards. Where enough small ones stand already they are merged on the occasion:
+    only then, since the triplet index, which names shards, is a new one anyway.
     """
     tracked = {video: entry for video, entry in version.videos.items() if entry.key and not entry.failure}
     # Those of removed sources have their say in groups, so that a copy of one never lands in the other split.
@@ -155,7 +157,7 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
     wanted = {entry.key: entry.split for video, entry in videos.items() if entry.tracks and video not in left}
     kept = [shard for shard in version.shards if _is_wanted(shard, wanted, config)]
     packed = {key for shard in kept for key in shard.tracks}
-    units, fresh = [], []
+    units, fresh = list[Unit](), list[ShardEntry]()
     for side in SPLITS:
         loose = [
             videos[v].key for v in sorted(videos) if wanted.get(videos[v].key) == side and videos[v].key not in packed
@@ -165,6 +167,14 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
             item = f"{side} shard of {len(tracks)} videos"
             units.append(Unit(item, document, "tasks.shard.pack:pack_shard", (tracks, side, config.shard)))
             fresh.append(ShardEntry(document.key, side, tracks, pairs=0, recipe=document.recipe.digest))
+    notes = [f"{number} videos left out: {why}" for why, number in sorted(Counter(left.values()).items())]
+    if units:
+        for parts in _small_shards(kept, config):
+            unit, entry = _merged(parts, config)
+            units.append(unit)
+            fresh.append(entry)
+            kept = [shard for shard in kept if shard not in parts]
+            notes.append(f"{len(parts)} small shards become one")
     shards = tuple(sorted([*kept, *fresh], key=lambda shard: (shard.split, shard.key)))
     cached = [f"{shard.split} shard of {len(shard.tracks)} videos" for shard in kept]
     triplets = None
@@ -178,8 +188,8 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
         else:
             work = "tasks.shard.triplets:index_triplets"
             triplets = Unit("triplet index", document, work, (keys, groups, config.seed))
-    note = ", ".join(f"{number} videos left out: {why}" for why, number in sorted(Counter(left.values()).items()))
-    return ShardPlan(StagePlan("shard", tuple(units), tuple(cached), note=note), videos, shards, triplets)
+    stage = StagePlan("shard", tuple(units), tuple(cached), note=", ".join(notes))
+    return ShardPlan(stage, videos, shards, triplets)
 
 
 def plan_train(version: Version, config: RunConfig) -> StagePlan:
@@ -338,6 +348,22 @@ def _sort_in(version: Version, name: str, unit: Unit, units: list[Unit], cached:
 def _is_wanted(shard: ShardEntry, wanted: Mapping[str, Split | None], config: RunConfig) -> bool:
     same_split = all(wanted.get(track) == shard.split for track in shard.tracks)
     return same_split and stands(shard, shard_document(config.shard, shard.split, shard.tracks))
+
+
+def _small_shards(shards: Sequence[ShardEntry], config: RunConfig) -> Iterable[tuple[ShardEntry, ...]]:
+    for side in SPLITS:
+        yield from small_shards((one for one in shards if one.split == side), config.shard.compact_bytes)
+
+
+def _merged(parts: Sequence[ShardEntry], config: RunConfig) -> tuple[Unit, ShardEntry]:
+    """One shard of the tracks of several, in their order. Its key is that of a shard packed from these tracks."""
+    side, tracks = parts[0].split, tuple(track for shard in parts for track in shard.tracks)
+    document = shard_document(config.shard, side, tracks)
+    size = sum(shard.size for shard in parts) / 1e6
+    item = f"{side} shard of {len(tracks)} videos, merged from {len(parts)} ({size:.1f} MB)"
+    options = {"parts": tuple(shard.key for shard in parts)}
+    unit = Unit(item, document, "tasks.shard.pack:pack_shard", (tracks, side, config.shard), options=options)
+    return unit, ShardEntry(document.key, side, tracks, pairs=0, recipe=document.recipe.digest)
 
 
 def _chunks(keys: Sequence[str], size: int) -> Iterable[tuple[str, ...]]:

@@ -179,7 +179,8 @@ def record_shard(version: Version, plan: ShardPlan, outcomes: Mapping[str, Outco
     for shard in plan.shards:
         if outcome := outcomes.get(shard.key):
             unit = unit_entry(outcome)
-            shard = replace(shard, pairs=outcome.counts["pairs"], key=unit.key, accepted=unit.accepted)
+            pairs, size = outcome.counts["pairs"], outcome.counts.get("bytes", 0)
+            shard = replace(shard, pairs=pairs, size=size, key=unit.key, accepted=unit.accepted)
         shards.append(shard)
     units = dict(version.units)
     if plan.triplets and plan.triplets.key in outcomes:

@@ -9,7 +9,7 @@ from prefect import flow
 
 from flows.forms import form
 from flows.parameters import Dataset, RootUrl
-from flows.plan import plan_shard
+from flows.plan import StageFailed, plan_shard
 from flows.record import record_shard
 from flows.stage import Run, finish, open_run, run_batches, told
 from storage.versions import Version
@@ -33,6 +33,11 @@ def _shard_version(run: Run) -> dict[str, Any]:
     outcomes = run_batches(run, plan.stage, shard_batch)
     if run.pending:  # no shard is named before it is there: the next run finds those that are
         return finish(run, plan.stage, outcomes)
+    if failed := [outcome for outcome in outcomes.values() if outcome.failure]:
+        finish(run, plan.stage, outcomes)
+        assert failed[0].failure is not None, "so it was chosen"
+        words = f"{failed[0].item}: {failed[0].failure.reason}, {failed[0].failure.words}"
+        raise StageFailed(f"shard: {len(failed)} of {len(outcomes)} shards failed ({words}); the others are committed")
     planned = run.version
     if any(outcome.accepted for outcome in outcomes.values()):
         # Other shards stand for some of these: the index goes by those.

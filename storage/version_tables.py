@@ -66,6 +66,7 @@ _SCHEMAS: dict[TableName, pa.Schema] = {
             ("pairs", pa.int64()),
             ("recipe", pa.string()),
             ("accepted", pa.string()),
+            ("size", pa.int64()),
         ]
     ),
 }

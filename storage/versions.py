@@ -91,7 +91,10 @@ class VideoEntry:
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard unit and the track units (keys) that it packs."""
+    """One shard unit and the track units (keys) that it packs.
+
+    `size`: bytes of its tar file; 0 in what was recorded before sizes were.
+    """
 
     key: str
     split: Split
@@ -99,6 +102,7 @@ class ShardEntry:
     pairs: int
     recipe: str = ""
     accepted: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

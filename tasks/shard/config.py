@@ -25,3 +25,6 @@ class ShardConfig(StageConfig):
         "group", description="Pack all copies of a video, in one split and never each other's negative, or only one."
     )
     videos_per_shard: int = Field(64, ge=1, description="Most videos packed into one shard.")
+    compact_bytes: int = Field(
+        128 << 20, ge=0, description="Small shards are merged until they hold half so many bytes or more; 0: never."
+    )

@@ -78,6 +78,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "shard.near_duplicate_bits": (3, NONE),  # and its group
     "shard.near_duplicates": ("once", NONE),  # no video has a copy here
     "shard.videos_per_shard": (2, NONE),  # and shards that stand are not packed again
+    "shard.compact_bytes": (0, NONE),  # the bytes are the same, and only growth merges
     "train.network": ("caffenet", AFTER_TRAIN),
     "train.objective": ("infonce", AFTER_TRAIN),
     "train.input_px": (96, AFTER_TRAIN),

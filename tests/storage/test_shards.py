@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,63 @@ def test_the_stock_webdataset_reader_reads_it(tmp_path: Path) -> None:
     assert list(read) == list(samples)
     for name, parts in samples.items():
         assert {member: read[name][member] for member in parts} == parts
+
+
+def test_a_reader_that_groups_by_name_reads_it(tmp_path: Path) -> None:
+    """As the `datasets` package does: members in order, split at the first dot of their base name."""
+    samples = some_samples()
+    write(tmp_path / "shard.tar", samples)
+    read: Samples = {}
+    with tarfile.open(tmp_path / "shard.tar", "r|") as tar:
+        for entry in tar:
+            sample, member = entry.name.rsplit("/", 1)[-1].split(".", 1)
+            assert sample in (*read, *samples), "and a sample's members are side by side"
+            assert sample not in list(read)[:-1]
+            read.setdefault(sample, {})[member] = tar.extractfile(entry).read()  # type: ignore[union-attr]
+    assert read == samples
+
+
+@given(contents)
+def test_the_bytes_are_those_of_tarfile(tmp_path_factory: pytest.TempPathFactory, samples: Samples) -> None:
+    folder = tmp_path_factory.mktemp("shard")
+    write(folder / "ours.tar", samples)
+    with tarfile.open(folder / "peer.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample, parts in samples.items():
+            for member, data in parts.items():
+                entry = tarfile.TarInfo(f"{sample}.{member}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    assert (folder / "ours.tar").read_bytes() == (folder / "peer.tar").read_bytes()
+
+
+@given(st.lists(contents, max_size=4))
+def test_shards_one_after_the_other_are_as_one(tmp_path_factory: pytest.TempPathFactory, parts: list[Samples]) -> None:
+    folder = tmp_path_factory.mktemp("shard")
+    parts = [{f"{number}-{name}": members for name, members in part.items()} for number, part in enumerate(parts)]
+    whole = write(folder / "whole.tar", {name: members for part in parts for name, members in part.items()})
+    with ShardWriter(folder / "merged.tar") as writer:
+        for number, part in enumerate(parts):
+            places = write(folder / f"{number}.tar", part)
+            start = writer.offset
+            writer.extend(folder / f"{number}.tar")
+            for name, members in places.items():
+                moved = {member: (start + offset, size) for member, (offset, size) in members.items()}
+                assert whole[name] == moved
+    assert (folder / "merged.tar").read_bytes() == (folder / "whole.tar").read_bytes()
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:700], lambda data: b"x" * len(data)])
+def test_what_is_no_shard_is_not_appended(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    write(tmp_path / "shard.tar", some_samples())
+    path = tmp_path / "damaged.tar"
+    path.write_bytes(damage((tmp_path / "shard.tar").read_bytes()))
+    with ShardWriter(tmp_path / "merged.tar") as writer, pytest.raises(ValueError, match="is no shard"):
+        writer.extend(path)
+
+
+def test_a_name_that_no_header_holds_is_refused(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "shard.tar") as writer, pytest.raises(ValueError, match="100 bytes"):
+        writer.add("a" * 97, {"json": b"{}"})
 
 
 @pytest.mark.parametrize("sample", ["a.b", "folder/a"])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,13 @@ from typing import Any
 import cv2
 import duckdb
 import numpy as np
+import pandas
 import pytest
+import webdataset
 
 from storage.keys import KeyDocument, Recipe
-from storage.manifests import Manifest, commit, read_file
-from storage.root import Root, open_root
+from storage.manifests import Manifest, commit, read_file, read_manifest
+from storage.root import Root, RootError, open_root
 from storage.shards import ShardReader
 from storage.tables import read_table, table_bytes
 from tasks.records import TRACK_SCHEMA
@@ -22,6 +28,7 @@ from tasks.shard.config import ShardConfig
 from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.pack import cut_patch, pack_shard
 from tasks.shard.triplets import index_triplets, with_negatives
+from tasks.train.pairs import load_pairs
 
 CONFIG = ShardConfig(patch_px=40, margin=1.2)
 
@@ -79,6 +86,16 @@ def test_a_shard_is_read_by_offset_by_tar_and_by_duckdb(root: Root, tmp_path: Pa
     table = root.local_path(manifest.files["index.parquet"].path)
     counted = duckdb.sql(f"select split, count(*), count(distinct video) from '{table}' group by split").fetchall()
     assert counted == [("train", 5, 2)]
+    frame = pandas.read_parquet(table)
+    assert list(frame["sample"]) == [row["sample"] for row in index]
+    assert list(frame["positive_offset"]) == [row["positive_offset"] for row in index]
+    stock = {one["__key__"]: one for one in webdataset.WebDataset(str(path), shardshuffle=False)}
+    assert list(stock) == list(frame["sample"])
+    for row in index:
+        described = json.loads(stock[row["sample"]]["json"])
+        assert described == {name: row[name] for name in described}, "a sample says what its row does"
+        assert stock[row["sample"]]["positive.jpg"] == reader.read(row["positive_offset"], row["positive_size"])
+    reader.close()
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
@@ -90,6 +107,104 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+def test_two_processes_give_equal_bytes(tmp_path: Path) -> None:
+    digests = []
+    for name, seed in (("one", "1"), ("two", "2")):
+        root = open_root(str(tmp_path / name))
+        tracks = [_track_unit(root, number, 3)[0] for number in range(3)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", _PACK, root.url, *tracks]
+        project = Path(__file__).resolve().parents[3]
+        done = subprocess.run(command, env=environment, cwd=project, capture_output=True, text=True, check=True)
+        digests.append(done.stdout.split())
+    assert digests[0] == digests[1]
+    here = _shard(open_root(str(tmp_path / "one")), tracks, "train")
+    assert digests[0] == [here.files[name].sha256 for name in ("pairs.tar", "index.parquet")]
+
+
+_PACK = """
+import sys
+from storage.root import open_root
+from tests.tasks.shard.test_shard import _shard
+done = _shard(open_root(sys.argv[1]), sys.argv[2:], "train")
+print(done.files["pairs.tar"].sha256, done.files["index.parquet"].sha256)
+"""
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_a_merged_shard_is_the_shard_of_all_its_tracks_byte_for_byte(kind: str, tmp_path: Path) -> None:
+    root = open_root(str(tmp_path / "parts") if kind == "local" else f"memory://{tmp_path.name}")
+    tracks = [_track_unit(root, number, number + 1)[0] for number in range(6)]
+    parts = [_shard(root, group, "train") for group in (tracks[:1], tracks[1:3], tracks[3:])]
+    document = shard_document(CONFIG, "train", tracks)
+    keys = [part.key for part in parts]
+    merged = pack_shard(root, tracks, "train", CONFIG, document, parts=keys)
+    other = open_root(str(tmp_path / "whole"))
+    whole = _shard(other, [_track_unit(other, number, number + 1)[0] for number in range(6)], "train")
+    assert merged.key == whole.key
+    assert {name: file.sha256 for name, file in merged.files.items()} == {
+        name: file.sha256 for name, file in whole.files.items()
+    }
+    assert merged.counts == whole.counts
+    assert merged.facts["parts"] == keys
+    for part in parts:
+        assert read_file(root, part.files["pairs.tar"]), "what it was made of is left as it is"
+
+
+def test_a_merge_of_damaged_or_other_shards_is_refused(root: Root) -> None:
+    tracks = [_track_unit(root, number, 2)[0] for number in range(2)]
+    parts = [_shard(root, [key], "train") for key in tracks]
+    document = shard_document(CONFIG, "train", tracks)
+    with pytest.raises(RootError, match="do not hold the tracks"):
+        pack_shard(root, tracks, "train", CONFIG, document, parts=[part.key for part in reversed(parts)])
+    file = parts[1].files["pairs.tar"]
+    data = bytearray(root.read_bytes(file.path))
+    data[600] ^= 1
+    root.write_bytes(file.path, bytes(data))
+    with pytest.raises(RootError, match="damaged"):
+        pack_shard(root, tracks, "train", CONFIG, document, parts=[part.key for part in parts])
+    assert read_manifest(root, "shard", document.key) is None
+
+
+def test_training_reads_the_same_pairs_in_the_same_order_whatever_shards_hold_them(root: Root, tmp_path: Path) -> None:
+    units = [_track_unit(root, number, number % 3 + 1) for number in range(8)]
+    groups = {video: video for _, video in units}
+    parts = [_shard(root, [key], "train").key for key, _ in units]
+    tracks = [key for key, _ in units]
+    merged = pack_shard(root, tracks, "train", CONFIG, shard_document(CONFIG, "train", tracks), parts=parts)
+    tables = []
+    for shards in (parts, parts[::-1], [merged.key]):
+        index = index_triplets(root, shards, groups, 0, triplets_document(0, shards, groups))
+        rows = read_table(root, index.files["triplets.parquet"])
+        pairs = load_pairs(root, index.key, tmp_path)
+        read = [pairs.read(number) for number in range(len(pairs))]
+        tables.append((rows.drop(["shard", "row", "negative_shard", "negative_row"]), read, pairs))
+        pairs.close()
+    assert len(tables[0][1]) == sum(number % 3 + 1 for number in range(8))
+    for rows, read, pairs in tables[1:]:
+        assert rows == tables[0][0], "names, groups and negatives go by the sample"
+        assert read == tables[0][1]
+        assert np.array_equal(pairs.groups, tables[0][2].groups)
+        assert np.array_equal(pairs.margins, tables[0][2].margins)
+
+
+@pytest.mark.parametrize("side", [30, 60, 75, 89, 90, 100, 119, 120, 121, 150, 239, 240, 300, 481, 512])
+def test_a_patch_of_any_size_is_that_of_the_slow_reference(side: int) -> None:
+    """Cut at full size and scaled in one step; a smooth picture, where half a pixel of the patch says little."""
+    generator = np.random.default_rng(side)
+    coarse = generator.integers(64, 192, (4, 4, 3), dtype=np.uint8)
+    jpeg = _jpeg(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC))
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    kept = round(side * 1.2 / 1.5)
+    start = (side - kept) // 2
+    method = cv2.INTER_AREA if kept >= 48 else cv2.INTER_CUBIC
+    slow = cv2.resize(image[start : start + kept, start : start + kept], (48, 48), interpolation=method)
+    encoded = cv2.imencode(".jpg", slow, [cv2.IMWRITE_JPEG_QUALITY, CONFIG.jpeg_quality])[1]
+    slow = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    patch = cv2.imdecode(np.frombuffer(cut_patch(jpeg, 1.5, CONFIG), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(patch.astype(int) - slow).mean() < 2.5
+
+
 def test_the_patch_is_the_middle_of_the_context() -> None:
     image = np.zeros((90, 90, 3), np.uint8)
     image[9:81, 9:81] = 255  # margin / context = 0.8 of the crop, exactly what is cut
@@ -98,9 +213,10 @@ def test_the_patch_is_the_middle_of_the_context() -> None:
     assert patch[2:-2, 2:-2].min() > 240
 
 
-def test_a_damaged_crop_is_told() -> None:
+@pytest.mark.parametrize("data", [b"not a picture", b"\xff\xd8\xff\xe0", b"\xff\xd8", b"x"])
+def test_a_damaged_crop_is_told(data: bytes) -> None:
     with pytest.raises(ValueError, match="no JPEG"):
-        cut_patch(b"not a picture", 1.5, CONFIG)
+        cut_patch(data, 1.5, CONFIG)
 
 
 def test_every_pair_gets_a_negative_of_another_group_in_its_split(root: Root) -> None:
