@@ -69,33 +69,33 @@ def training_curves(metrics: pa.Table) -> list[Curve]:
     if metrics.num_rows == 0:
         return []
     column = {name: _thinned(metrics[name].to_numpy()) for name in metrics.column_names}
-    steps = column["step"]
-    loss, alike = column["loss"], column["mean_cosine"]
-    collapsed = alike[-1] > COLLAPSE_COSINE
-    return [
+    steps, alike = column["step"], column["mean_cosine"]
+    loss, active = column["loss"], column["active_share"]
+    # An objective leaves out what it does not have: only the ranking loss has hinges, some have no negatives.
+    cosines = {"positives": column["positive_cosine"], "chosen negatives": column["negative_cosine"], "all": alike}
+    cosines = {name: values for name, values in cosines.items() if not np.isnan(values).all()}
+    compares = len(cosines) > 1  # embeddings, and not features, which are alike from the start
+    curves = [
         Curve(
             "Loss",
-            _plot(steps, {"loss": loss}, "ranking loss", smooth=True),
+            _plot(steps, {"loss": loss}, "loss", smooth=True),
             f"{loss[: max(1, len(loss) // 20)].mean():.3f} at the start, "
             f"{loss[-max(1, len(loss) // 20) :].mean():.3f} at the end (means of a twentieth)",
         ),
         Curve(
             "Cosines",
-            _plot(
-                steps,
-                {"positives": column["positive_cosine"], "chosen negatives": column["negative_cosine"], "all": alike},
-                "mean cosine",
-                limit=COLLAPSE_COSINE,
-            ),
-            f"all patches end at a mean cosine of {alike[-1]:.2f}: "
-            + ("collapsed" if collapsed else f"no collapse (that would be above {COLLAPSE_COSINE})"),
-        ),
-        Curve(
-            "Active hinges",
-            _plot(steps, {"active share": column["active_share"]}, "share above 0", smooth=True, share=True),
-            f"{column['active_share'][-1]:.0%} of the hinges still teach at the end",
+            _plot(steps, cosines, "mean cosine", limit=COLLAPSE_COSINE if compares else None),
+            f"all patches end at a mean cosine of {alike[-1]:.2f}" + (_verdict(alike[-1]) if compares else ""),
         ),
     ]
+    if not np.isnan(active).all():
+        plot = _plot(steps, {"active share": active}, "share above 0", smooth=True, share=True)
+        curves.append(Curve("Active hinges", plot, f"{active[-1]:.0%} of the hinges still teach at the end"))
+    return curves
+
+
+def _verdict(alike: float) -> str:
+    return ": collapsed" if alike > COLLAPSE_COSINE else f": no collapse (that would be above {COLLAPSE_COSINE})"
 
 
 def _plot(

@@ -17,6 +17,8 @@ NETWORKS = {
     "resnet18": "tasks.networks.resnet18",
     "caffenet": "tasks.networks.caffenet",
 }
+# Side of the smallest input; CaffeNet's pool5 then finds a map of 2 x 2, and of one cell nothing would be left.
+LEAST_PX = {"small": 32, "resnet18": 32, "caffenet": 39}
 
 
 def load_backbone(path: str | Path) -> Encoder:

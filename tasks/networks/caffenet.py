@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from tasks.networks import LEAST_PX
 from tasks.networks.images import SCALE
 from tasks.networks.network import Network, unit_length
 
@@ -21,7 +22,7 @@ class CaffeNet(Network):
     """
 
     usual_px = 227
-    least_px = 39  # pool5 then finds a map of 2 x 2; of one cell nothing would be left
+    least_px = LEAST_PX["caffenet"]
     bias_rate = 2.0
 
     def __init__(self, embedding: int) -> None:

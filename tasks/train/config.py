@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.configuration import StageConfig, outside_key
+from tasks.networks import LEAST_PX
 
 
 class TrainConfig(StageConfig):
@@ -66,6 +67,12 @@ class TrainConfig(StageConfig):
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        if self.input_px < LEAST_PX[self.network]:
+            raise ValueError(f"train.input_px: {self.network} takes {LEAST_PX[self.network]} px or more")
+        return self
 
     @model_validator(mode="after")
     def _one_beginning(self) -> Self:

@@ -164,6 +164,17 @@ def test_curves_name_a_collapse_and_follow_the_theme() -> None:
     assert len(training_curves(_metrics(0.2, steps=1))) == 3
 
 
+def test_curves_leave_out_what_an_objective_does_not_have() -> None:
+    features = _metrics(0.998)
+    for name in ("active_share", "positive_cosine", "negative_cosine"):
+        empty = pa.nulls(features.num_rows, pa.float64())
+        features = features.set_column(features.column_names.index(name), name, empty)
+    curves = training_curves(features)
+    assert [curve.title for curve in curves] == ["Loss", "Cosines"]
+    assert curves[1].words == "all patches end at a mean cosine of 1.00"
+    assert "nan" not in "".join(curve.words + curve.svg for curve in curves)
+
+
 def test_verdicts_follow_the_interval_of_the_difference() -> None:
     rows = [
         Score("classification", "accuracy", "trained", 0.7, 0.6, 0.8, 50, 5, 0.1, "note"),

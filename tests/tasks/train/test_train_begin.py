@@ -86,6 +86,11 @@ def test_a_unit_without_a_state_or_none_at_all(root: Root) -> None:
         begin(root, "k" * 64, config.model_copy(update={"init_from": "f" * 64}), network)
 
 
+def test_an_input_that_the_network_cannot_take_is_refused() -> None:
+    with pytest.raises(ValueError, match="caffenet takes 39 px or more"):
+        TrainConfig(network="caffenet", input_px=32)
+
+
 def test_only_one_beginning() -> None:
     with pytest.raises(ValueError, match="training begins with one of them"):
         TrainConfig(init_from="a", continue_from="b")
