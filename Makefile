@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -32,6 +32,10 @@ bench-duplicates: $(VENV)/.test
 # How right trackers are, what the gates keep, pairs a minute and frames a second beside the paper's recipe: an hour.
 bench-track: $(VENV)/.test
 	$(BIN)/python -m tests.bench.track
+
+# Packing and merging of shards beside what decoding, encoding and a plain write cost: two minutes.
+bench-shards: $(VENV)/.test
+	$(BIN)/python -m tests.bench.shards
 
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90
