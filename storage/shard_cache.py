@@ -1,7 +1,8 @@
 """A cache of remote shards on local disk: shared by all processes of a machine and kept between runs, up to a size.
 
-A shard is a file named by its digest. Whoever uses one holds a shared lock on `<digest>.lock`, who fetches or drops
-one an exclusive lock; the kernel drops the locks of a process that dies.
+A shard is a file named by its digest. Whoever uses or fetches one holds a shared lock on `<digest>.lock`, who drops it
+an exclusive one, and only one at a time that on `<digest>.fetch` fetches it. The kernel drops the locks of a process
+that dies.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import fcntl
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from storage.root import Root, RootError, hash_file
 
 CACHE_VARIABLE = "TRITRACK_CACHE"
 
-# A shard, its lock, and what is half written of it. Nothing else in the folder is touched.
-_NAME = re.compile(r"\.?([0-9a-f]{64})(\.lock|\.partial(\.[0-9a-f]{8})?)?")
+# A shard, its locks, and what is half written of it. Nothing else in the folder is touched.
+_NAME = re.compile(r"\.?([0-9a-f]{64})(\.lock|\.fetch|\.partial(\.[0-9a-f]{8})?)?")
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,18 @@ def hold_shard(root: Root, file: StoredFile, folder: Path, limit_bytes: int | No
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while True:
-            lock = _lock(folder, file.sha256, fcntl.LOCK_SH)
-            if _is_whole(folder / file.sha256, file):
-                os.utime(folder / file.sha256)  # its time of change is that of its last use
-                return HeldShard(folder / file.sha256, lock)
+        lock = _lock(folder / f"{file.sha256}.lock", fcntl.LOCK_SH)
+        try:
+            path = _require(root, file, folder, limit_bytes)
+            os.utime(path)  # its time of change is that of its last use
+            if limit_bytes is not None:
+                make_room(folder, limit_bytes)
+        except BaseException:
             os.close(lock)
-            with _alone(folder, file.sha256):
-                if not _is_whole(folder / file.sha256, file):
-                    _fetch(root, file, folder, limit_bytes)
+            if not (folder / file.sha256).exists():
+                _drop(folder, file.sha256)  # what is left of it
+            raise
+        return HeldShard(path, lock)
     except OSError as error:
         raise RootError(
             f"cache: {folder} cannot keep {file.path} ({error.strerror}); free space there, lower train.cache_bytes, "
@@ -86,18 +88,28 @@ def make_room(folder: Path, limit_bytes: int) -> None:
     for name in sorted(sizes, key=lambda name: used.get(name, 0)):
         if name in used and sizes.total() <= limit_bytes:
             break
-        lock = _take(folder, name, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if lock is not None:
-            _remove_partial(folder, name)
-            (folder / name).unlink(missing_ok=True)
-            _drop_lock(folder, name, lock)
+        if _drop(folder, name):
             del sizes[name]
 
 
-def _fetch(root: Root, file: StoredFile, folder: Path, limit_bytes: int | None) -> None:
-    """Download, verify, name; the shard's lock is held alone."""
-    if limit_bytes is not None:
-        make_room(folder, max(0, limit_bytes - file.size))
+def _require(root: Root, file: StoredFile, folder: Path, limit_bytes: int | None) -> Path:
+    """The shard's file, fetched where it is not whole; its lock is held."""
+    path, fetch = folder / file.sha256, folder / f"{file.sha256}.fetch"
+    if not _is_whole(path, file):
+        lock = _lock(fetch, fcntl.LOCK_EX)
+        try:
+            if not _is_whole(path, file):  # else another process was first
+                if limit_bytes is not None:
+                    make_room(folder, max(0, limit_bytes - file.size))
+                _fetch(root, file, folder)
+        finally:
+            fetch.unlink(missing_ok=True)
+            os.close(lock)
+    return path
+
+
+def _fetch(root: Root, file: StoredFile, folder: Path) -> None:
+    """Download, verify, name."""
     partial = folder / f"{file.sha256}.partial"
     try:
         root.download(file.path, partial)
@@ -111,12 +123,23 @@ def _fetch(root: Root, file: StoredFile, folder: Path, limit_bytes: int | None) 
         raise RootError(f"root: {file.path} is missing; run tritrack fsck --repair, then run again") from error
     finally:
         _remove_partial(folder, file.sha256)
-    if limit_bytes is not None:
-        make_room(folder, limit_bytes)  # others may have fetched meanwhile
+
+
+def _drop(folder: Path, name: str) -> bool:
+    """Remove a shard and what is half written of it; False where it is in use."""
+    path = folder / f"{name}.lock"
+    lock = _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if lock is None:
+        return False
+    for left in (folder / name, folder / f"{name}.fetch"):
+        left.unlink(missing_ok=True)
+    _remove_partial(folder, name)
+    path.unlink(missing_ok=True)
+    os.close(lock)
+    return True
 
 
 def _remove_partial(folder: Path, name: str) -> None:
-    """Remove what is half written of a shard whose lock is held alone."""
     for path in (folder / f"{name}.partial", *folder.glob(f".{name}.partial.*")):
         path.unlink(missing_ok=True)
 
@@ -128,30 +151,16 @@ def _is_whole(path: Path, file: StoredFile) -> bool:
         return False
 
 
-@contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Hold a shard's lock alone; its file goes with the lock where there is no shard in the end."""
-    lock = _lock(folder, name, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        if (folder / name).exists():
-            os.close(lock)
-        else:
-            _drop_lock(folder, name, lock)
-
-
-def _lock(folder: Path, name: str, operation: int) -> int:
-    """Take a shard's lock, waiting for it; an open file descriptor."""
+def _lock(path: Path, operation: int) -> int:
+    """Take a lock, waiting for it; an open file descriptor."""
     while True:
-        lock = _take(folder, name, operation)
+        lock = _take(path, operation)
         if lock is not None:
             return lock
 
 
-def _take(folder: Path, name: str, operation: int) -> int | None:
-    """Take a shard's lock; None where it is held and `operation` does not wait, or was removed meanwhile."""
-    path = folder / f"{name}.lock"
+def _take(path: Path, operation: int) -> int | None:
+    """Take a lock; None where it is held and `operation` does not wait, or where its file was removed meanwhile."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, operation)
@@ -164,8 +173,3 @@ def _take(folder: Path, name: str, operation: int) -> int | None:
         raise
     os.close(lock)
     return None
-
-
-def _drop_lock(folder: Path, name: str, lock: int) -> None:
-    (folder / f"{name}.lock").unlink(missing_ok=True)
-    os.close(lock)
