@@ -107,6 +107,11 @@ class ShardReaders:
         self._readers: list[ShardReader | None] = [None] * len(files)
         self._locks = [threading.Lock() for _ in files]
 
+    @property
+    def num_open(self) -> int:
+        """How many shards are open, and those of them that are remote held in the cache."""
+        return sum(reader is not None for reader in self._readers)
+
     def open(self, number: int) -> ShardReader:
         """The reader of a shard; raises as ShardReader does."""
         reader = self._readers[number]

@@ -101,28 +101,31 @@ class _Prefetch:
     def __init__(self, table: PairTable, seed: int, thread: ThreadPoolExecutor, begin: int, end: int) -> None:
         self._table, self._seed, self._thread = table, seed, thread
         self._end = end  # cursor after the last batch
-        self._rounds: deque[tuple[int, list[int], list[Future[object]]]] = deque()  # (its end, shards, fetches)
+        self._rounds: deque[tuple[int, list[int]]] = deque()  # asked for, as (cursor at its end, shards)
+        self._jobs: list[tuple[int, Future[object]]] = []  # (cursor after which it is of no use, job)
         self._round, self._next_round = -1, begin  # cursors where the last round asked for and the one after begin
         self._window, self._next_window = -1, begin
 
     def reach(self, cursor: int) -> None:
         """Batches up to `cursor` samples are about to be read."""
-        layout, end = self._table.layout, self._end
-        while self._round < cursor and self._next_round < end:
+        table, layout = self._table, self._table.layout
+        while self._round < cursor and self._next_round < self._end:
             window = window_at(self._next_round, layout, self._seed)
             shards = window.round_shards.tolist()
-            fetches: list[Future[object]] = [self._thread.submit(self._table.readers.open, shard) for shard in shards]
-            self._rounds.append((window.round_end, shards, fetches))
+            self._jobs += [(window.round_end, self._thread.submit(table.readers.open, shard)) for shard in shards]
+            self._rounds.append((window.round_end, shards))
             self._round, self._next_round = self._next_round, window.round_end
-        while self._window < cursor and self._next_window < end:
+        while self._window < cursor and self._next_window < self._end:
             window = window_at(self._next_window, layout, self._seed)
-            self._thread.submit(self._table.will_need, window.blocks.tolist())
+            self._jobs.append((window.end, self._thread.submit(table.will_need, window.blocks.tolist())))
             self._window, self._next_window = self._next_window, window.end
 
     def leave(self, cursor: int) -> None:
         """Batches up to `cursor` samples have been read."""
+        for end, job in self._jobs:
+            if end <= cursor:
+                job.cancel()
+        self._jobs = [(end, job) for end, job in self._jobs if end > cursor and not job.done()]
         while self._rounds and self._rounds[0][0] <= cursor:
-            _, shards, fetches = self._rounds.popleft()
-            for fetch in fetches:
-                fetch.cancel()
-            self._table.readers.release(set(shards).difference(*(others for _, others, _ in self._rounds)))
+            _, shards = self._rounds.popleft()
+            self._table.readers.release(set(shards).difference(*(others for _, others in self._rounds)))
