@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tasks.train.randomness import ORDER, hashed
 
-# 16 pairs are 0.2 MB at 64 px and 0.8 MB at 227 px, so a window is read 100 or 400 MB at a time. Distinct videos in a
-# batch of 64, of 64 shards of 64 videos of 100 pairs (a uniform shuffle of all pairs: 63.5): windows of 128, 256, 512
-# and 1,024 blocks give 50.8, 56.1, 59.0 and 60.5; rounds of 8, 16 and 32 shards 57.4, 59.0 and 59.9.
+# 16 pairs cut from photographs are 0.14 MB at 64 px and 0.73 MB at 227 px, a window of them 71 and 373 MB. Distinct
+# videos in a batch of 64, of 64 shards of 64 videos of 100 pairs (a uniform shuffle of all pairs: 63.5): windows of
+# 128, 256, 512 and 1,024 blocks give 50.8, 56.1, 59.0 and 60.5; rounds of 8, 16 and 32 shards 57.4, 59.0 and 59.9.
 BLOCK_PAIRS = 16
 WINDOW_BLOCKS = 512
 ROUND_SHARDS = 16
