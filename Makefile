@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -36,6 +36,10 @@ bench-track: $(VENV)/.test
 # Packing and merging of shards beside what decoding, encoding and a plain write cost: two minutes.
 bench-shards: $(VENV)/.test
 	$(BIN)/python -m tests.bench.shards
+
+# Training pairs a second beside webdataset, and the time to the first batch at a million: five minutes.
+bench-reader: $(VENV)/.test
+	$(BIN)/python -m tests.bench.reader
 
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90

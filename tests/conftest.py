@@ -21,6 +21,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shard_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remote shards are cached beside the tests' other files, not in the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITRACK_CACHE", str(tmp_path_factory.mktemp("shard-cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """An S3 server of this test run on a free port; the environment names it and its credentials."""

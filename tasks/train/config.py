@@ -67,6 +67,10 @@ class TrainConfig(StageConfig):
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
+    loader_workers: int = outside_key(1, "Threads of each rank that read and decode ahead of the network.", ge=1, le=64)
+    cache_bytes: int = outside_key(
+        20_000_000_000, "Bytes of remote shards kept on this machine's disk (in TRITRACK_CACHE).", ge=0
+    )
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:

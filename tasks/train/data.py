@@ -1,4 +1,4 @@
-"""Batches: decoded ahead of the network in one background thread, a few at most in memory."""
+"""Batches: read and decoded ahead of the network by a few threads, with a few batches at most in memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tasks.train.augment import augment_draws, decode_patch
 from tasks.train.config import TrainConfig
-from tasks.train.order import batch_order, rank_slice
+from tasks.train.order import batch_order, rank_slice, window_at
 from tasks.train.pairs import PairTable
 
-_BATCHES_AHEAD = 3
+_BATCHES_AHEAD = 2  # besides one a thread
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,90 @@ def batch_pairs(config: TrainConfig, table: PairTable) -> int:
 def iterate_batches(
     table: PairTable, config: TrainConfig, seed: int, *, cursor: int, steps: int, rank: int, ranks: int
 ) -> Iterator[Batch]:
-    """The next `steps` batches after `cursor` samples, for one of `ranks`; raises ValueError for a damaged patch."""
+    """The next `steps` batches after `cursor` samples, for one of `ranks`; raises as `read_batch` does."""
     cv2.setNumThreads(1)
-    size = batch_pairs(config, table)
+    size, workers = batch_pairs(config, table), config.loader_workers
     cursors = iter(range(cursor, cursor + steps * size, size))
-    ahead: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+    ahead: deque[tuple[int, Future[Batch]]] = deque()
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool,
+        ThreadPoolExecutor(1, thread_name_prefix="prefetch") as prefetcher,
+    ):
+        prefetch = _Prefetch(table, seed, prefetcher, cursor, cursor + steps * size)
         try:
             for _ in range(steps):
-                while len(ahead) < _BATCHES_AHEAD and (start := next(cursors, None)) is not None:
-                    ahead.append(pool.submit(read_batch, table, config, seed, start, rank, ranks))
-                yield ahead.popleft().result()
+                while len(ahead) < workers + _BATCHES_AHEAD and (start := next(cursors, None)) is not None:
+                    prefetch.reach(start + size)
+                    ahead.append((start, pool.submit(read_batch, table, config, seed, start, rank, ranks)))
+                start, future = ahead.popleft()
+                batch = future.result()
+                prefetch.leave(start + size)
+                yield batch
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            prefetcher.shutdown(wait=True, cancel_futures=True)
 
 
 def read_batch(table: PairTable, config: TrainConfig, seed: int, cursor: int, rank: int, ranks: int) -> Batch:
-    """One rank's part of the global batch after `cursor` samples."""
+    """One rank's part of the global batch after `cursor` samples.
+
+    Raises RootError for a shard that is missing or damaged, ValueError naming shard and row for a damaged patch.
+    """
     size = batch_pairs(config, table)
-    order = batch_order(cursor, size, len(table), seed)
+    order = batch_order(cursor, size, table.layout, seed)
     own = rank_slice(size, rank, ranks)
     pairs, epochs = order.pairs[own], order.epochs[own]
     draws = np.concatenate([augment_draws(seed, epochs, pairs, view) for view in (0, 1)])
     side = config.input_px
     images = np.empty((2 * len(pairs), side, side, 3), np.uint8)
-    for number, pair in enumerate(pairs):
-        margin = float(table.margins[pair])
-        for view, jpeg in enumerate(table.read(int(pair))):
+    for number, pair in enumerate(pairs.tolist()):
+        margin = float(table.margins[table.shards[pair]])
+        for view, jpeg in enumerate(table.read(pair)):
             place = view * len(pairs) + number
-            images[place] = decode_patch(jpeg, draws[place], config.augment, margin, side)
+            try:
+                images[place] = decode_patch(jpeg, draws[place], config.augment, margin, side)
+            except (ValueError, cv2.error) as error:  # cv2's own: no bytes at all
+                raise ValueError(
+                    f"{table.describe(pair)}: the {('anchor', 'positive')[view]} patch is damaged ({len(jpeg)} bytes "
+                    "that are no JPEG image); run tritrack fsck --repair, then run again"
+                ) from error
     return Batch(images, draws, order.pairs, table.groups[order.pairs], (cursor + size) / len(table))
+
+
+class _Prefetch:
+    """Has a thread fetch the shards of the round that is read and of the next, and read the next window's blocks ahead.
+
+    Shards of rounds that are over are released. An error is met again, and raised, where the shard is read.
+    """
+
+    def __init__(self, table: PairTable, seed: int, thread: ThreadPoolExecutor, begin: int, end: int) -> None:
+        self._table, self._seed, self._thread = table, seed, thread
+        self._end = end  # cursor after the last batch
+        self._rounds: deque[tuple[int, list[int]]] = deque()  # asked for, as (cursor at its end, shards)
+        self._jobs: list[tuple[int, Future[object]]] = []  # (cursor after which it is of no use, job)
+        self._round, self._next_round = -1, begin  # cursors where the last round asked for and the one after begin
+        self._window, self._next_window = -1, begin
+
+    def reach(self, cursor: int) -> None:
+        """Batches up to `cursor` samples are about to be read."""
+        table, layout = self._table, self._table.layout
+        while self._round < cursor and self._next_round < self._end:
+            window = window_at(self._next_round, layout, self._seed)
+            shards = window.round_shards.tolist()
+            self._jobs += [(window.round_end, self._thread.submit(table.readers.open, shard)) for shard in shards]
+            self._rounds.append((window.round_end, shards))
+            self._round, self._next_round = self._next_round, window.round_end
+        while self._window < cursor and self._next_window < self._end:
+            window = window_at(self._next_window, layout, self._seed)
+            self._jobs.append((window.end, self._thread.submit(table.will_need, window.blocks.tolist())))
+            self._window, self._next_window = self._next_window, window.end
+
+    def leave(self, cursor: int) -> None:
+        """Batches up to `cursor` samples have been read."""
+        for end, job in self._jobs:
+            if end <= cursor:
+                job.cancel()
+        self._jobs = [(end, job) for end, job in self._jobs if end > cursor and not job.done()]
+        while self._rounds and self._rounds[0][0] <= cursor:
+            _, shards = self._rounds.popleft()
+            self._table.readers.release(set(shards).difference(*(others for _, others in self._rounds)))

@@ -22,7 +22,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a train unit. `threads` are those of each rank; `cache` a folder for remote shards."""
+    """One attempt at a train unit. `threads` are those of each rank; `cache` the folder that keeps remote shards."""
 
     root: str
     triplets: str

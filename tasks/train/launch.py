@@ -20,6 +20,7 @@ from storage.keys import JSON, KeyDocument
 from storage.leases import Lease
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root
+from storage.shard_cache import cache_folder
 from tasks.records import Dropped, Progress, no_progress
 from tasks.train.attempts import keep_document, remove_attempts
 from tasks.train.config import TrainConfig
@@ -59,9 +60,9 @@ def train_network(
         if committed := wait_for_turn(root, lease, document.key, progress):
             return committed
         keep_document(root, document)
-        with tempfile.TemporaryDirectory(prefix="tritrack-train-") as cache:
-            threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, _num_cores() // config.ranks)
-            _train(Job(root.url, triplets, config, document, device, threads, attempt, cache, seen or {}), progress)
+        threads, cache = int(os.environ.get("OMP_NUM_THREADS", "0")), str(cache_folder())
+        threads = threads or max(1, _num_cores() // config.ranks)
+        _train(Job(root.url, triplets, config, document, device, threads, attempt, cache, seen or {}), progress)
         manifest = require_manifest(root, "train", document.key)
         remove_attempts(root, document.key)
     return manifest
@@ -69,7 +70,7 @@ def train_network(
 
 def _train(job: Job, progress: Progress) -> None:
     """One attempt from its first to its last step; raises as `train_network` does."""
-    with _ranks(job) as process:
+    with tempfile.TemporaryDirectory(prefix="tritrack-train-") as logs, _ranks(job, logs) as process:
         heard = _Heard(progress, give_up=process.terminate)
         assert process.stdout is not None, "stdout is a pipe"
         for line in process.stdout:
@@ -131,12 +132,12 @@ class _Heard:
 
 
 @contextlib.contextmanager
-def _ranks(job: Job) -> Iterator[subprocess.Popen[str]]:
+def _ranks(job: Job, logs: str) -> Iterator[subprocess.Popen[str]]:
     """torchrun with its ranks; on leaving, none of them is left."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={job.config.ranks}"]
     # A free port of the loopback; the host's own name often does not resolve in containers.
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={job.attempt}"]
-    command += [f"--log-dir={job.cache}", "--local-addr=127.0.0.1", f"--max-restarts={_RESTARTS}"]
+    command += [f"--log-dir={logs}", "--local-addr=127.0.0.1", f"--max-restarts={_RESTARTS}"]
     command += ["-m", "tasks.train.worker"]
     process = subprocess.Popen(
         command,

@@ -73,7 +73,7 @@ def train(job: Job, device: torch.device) -> Manifest | None:
     ValueError where there are more ranks than pairs in a batch.
     """
     root = open_root(job.root)
-    table = load_pairs(root, job.triplets, Path(job.cache))
+    table = load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes)
     ranks = torch.distributed.get_world_size()
     if batch_pairs(job.config, table) < ranks:
         raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")

@@ -2,84 +2,137 @@
 
 from __future__ import annotations
 
+import functools
+import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from storage.manifests import Manifest, require_manifest
-from storage.root import Root
-from storage.shards import ShardReader
+from storage.concurrency import in_threads
+from storage.manifests import Manifest, StoredFile, read_file, require_manifest
+from storage.root import Root, RootError
+from storage.shards import ShardReaders
 from storage.tables import read_table
 from tasks.records import Dropped
+from tasks.train.order import Layout, cut_layout
 
-_COLUMNS = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
+_PLACES = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
 
 
 @dataclass(frozen=True)
 class PairTable:
-    """The training pairs of a triplet index, in its order.
+    """The training pairs of a triplet index, shard by shard (in order of their keys) and there by row.
 
-    `shards` (N,) int64 indexes `readers`; `places` (N, 2, 2) int64 is (byte offset, size) of anchor and
-    positive; `groups` (N,) int64 numbers the near-duplicate groups of videos; `margins` (N,) float64 is the
-    stored crop's side over the box's.
+    `shards` (N,) int64 indexes `readers` and `margins`, `rows` (N,) int64 the shard's index; `places` (N, 2, 2) int64
+    is (byte offset, size) of anchor and positive; `groups` (N,) int64 numbers the near-duplicate groups of videos;
+    `margins` (S,) float64 is the stored crop's side over the box's.
     """
 
-    readers: tuple[ShardReader, ...]
+    readers: ShardReaders
     shards: NDArray[np.int64]
+    rows: NDArray[np.int64]
     places: NDArray[np.int64]
     groups: NDArray[np.int64]
     margins: NDArray[np.float64]
+    layout: Layout
 
     def __len__(self) -> int:
         return len(self.shards)
 
     def read(self, pair: int) -> tuple[bytes, bytes]:
-        """The JPEG bytes of a pair's anchor and positive."""
-        reader = self.readers[self.shards[pair]]
-        anchor, positive = self.places[pair]
-        return reader.read(int(anchor[0]), int(anchor[1])), reader.read(int(positive[0]), int(positive[1]))
+        """The JPEG bytes of a pair's anchor and positive. Raises RootError where the shard is missing or damaged."""
+        reader = self.readers.open(int(self.shards[pair]))
+        (anchor_offset, anchor_size), (positive_offset, positive_size) = self.places[pair].tolist()
+        return reader.read(anchor_offset, anchor_size), reader.read(positive_offset, positive_size)
+
+    def will_need(self, blocks: Iterable[int]) -> None:
+        """Let the system read these blocks ahead, each in one go; raises as `read` does."""
+        for block in blocks:
+            first, last = self.layout.starts[block], self.layout.starts[block + 1] - 1
+            begin, end = int(self.places[first, 0, 0]), int(self.places[last, 1].sum())
+            self.readers.open(int(self.shards[first])).will_need(begin, end - begin)
+
+    def describe(self, pair: int) -> str:
+        """Which shard and row a pair is, for messages."""
+        return f"{self.readers.files[self.shards[pair]].path}, row {self.rows[pair]}"
 
     def close(self) -> None:
-        for reader in self.readers:
-            reader.close()
+        self.readers.close()
 
 
-def load_pairs(root: Root, triplets: str, cache: Path) -> PairTable:
-    """The pairs of a triplets unit (by key) whose split is train; remote shards are copied to `cache`.
+def load_pairs(root: Root, triplets: str, cache: Path, cache_bytes: int | None = None) -> PairTable:
+    """The pairs of a triplets unit (by key) whose split is train.
 
-    Negatives are other images of the batch, as in the authors' code; the index's own seeded negative is
-    not read. Raises Dropped where no pair or only one group of videos is there to train on, RootError where a
-    unit is missing or damaged.
+    Remote shards are copied to the folder `cache`, when they are first read, which keeps `cache_bytes`. Negatives are
+    other images of the batch, as in the authors' code; the index's own seeded negative is not read. Raises Dropped
+    where no pair or only one group of videos is there to train on, RootError where a unit is missing or damaged.
     """
     manifest = require_manifest(root, "shard", triplets)
-    table = read_table(root, manifest.files["triplets.parquet"], ["split", "shard", "row", "group"])
-    columns: dict[str, NDArray[Any]] = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
-    chosen = columns["split"] == "train"
-    keys, shards = np.unique(columns["shard"][chosen].astype(str), return_inverse=True)
-    _, groups = np.unique(columns["group"][chosen].astype(str), return_inverse=True)
-    _require_two_groups(groups)
-    rows = columns["row"][chosen].astype(np.int64)
-    places = np.empty((len(rows), 2, 2), np.int64)
-    margins = np.ones(len(rows))
-    readers = []
-    for number, key in enumerate(keys):
-        shard = require_manifest(root, "shard", str(key))
-        index = read_table(root, shard.files["index.parquet"], list(_COLUMNS))
-        values = np.stack([index[name].to_numpy() for name in _COLUMNS], axis=1).reshape(-1, 2, 2)
-        inside = shards == number
-        places[inside] = values[rows[inside]]
-        margins[inside] = _margin(shard)
-        readers.append(ShardReader(root, shard.files["pairs.tar"], cache))
-    return PairTable(tuple(readers), shards.astype(np.int64), places, groups.astype(np.int64), margins)
+    data = read_file(root, manifest.files["triplets.parquet"])
+    # As dictionaries: a million rows of strings take ten times as long.
+    with pq.ParquetFile(io.BytesIO(data), pre_buffer=False, read_dictionary=["split", "shard", "group"]) as file:
+        table = file.read(columns=["split", "shard", "row", "group"], use_threads=False)
+    chosen = _is_train(table["split"])
+    keys, shards = _numbered(table["shard"], chosen)
+    names, groups = _numbered(table["group"], chosen)
+    _require_two_groups(len(names))
+    rows = table["row"].to_numpy()[chosen].astype(np.int64)
+    order = np.argsort(shards << 32 | rows, kind="stable")  # rows are int32: far quicker than by two keys
+    shards, rows, groups = shards[order], rows[order], groups[order]
+    bounds = np.searchsorted(shards, np.arange(len(keys) + 1))
+    wanted = [(key, rows[begin:end]) for key, begin, end in zip(keys, bounds[:-1], bounds[1:], strict=True)]
+    found = list(in_threads(functools.partial(_find_places, root), wanted))
+    readers = ShardReaders(root, [file for file, _, _ in found], cache, cache_bytes)
+    places = np.concatenate([places for _, places, _ in found])
+    margins = np.array([margin for _, _, margin in found])
+    return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards))
 
 
-def _require_two_groups(groups: NDArray[Any]) -> None:
-    if len(groups) == 0:
+def _is_train(column: Any) -> NDArray[np.bool_]:
+    names, codes = _codes(column)
+    return np.array([name == "train" for name in names], bool)[codes]
+
+
+def _numbered(column: Any, chosen: NDArray[np.bool_]) -> tuple[list[str], NDArray[np.int64]]:
+    """The chosen N of a dictionary column: their distinct values, sorted, and (N,) int64 that index them."""
+    names, codes = _codes(column)
+    codes = codes[chosen]
+    present = sorted(np.unique(codes).tolist(), key=names.__getitem__)
+    numbers = np.zeros(len(names), np.int64)
+    numbers[present] = np.arange(len(present))
+    return [names[code] for code in present], numbers[codes]
+
+
+def _codes(column: Any) -> tuple[list[str], NDArray[np.int32]]:
+    """A dictionary column as its distinct values and int32 that index them."""
+    encoded = column.unify_dictionaries().combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+
+
+def _find_places(root: Root, wanted: tuple[str, NDArray[np.int64]]) -> tuple[StoredFile, NDArray[np.int64], float]:
+    """The tar of a shard (by key), places (n, 2, 2) of n of its rows, and its margin."""
+    key, rows = wanted
+    shard = require_manifest(root, "shard", key)
+    index = read_table(root, shard.files["index.parquet"], list(_PLACES))
+    if rows[0] < 0 or rows[-1] >= len(index):
+        row = rows[0] if rows[0] < 0 else rows[-1]
+        raise RootError(
+            f"root: {shard.files['index.parquet'].path} has {len(index)} rows, the triplet index names row {row}; "
+            "run tritrack fsck --repair, then run again"
+        )
+    places = np.stack([index[name].to_numpy() for name in _PLACES], axis=1).reshape(-1, 2, 2)
+    return shard.files["pairs.tar"], places[rows], _margin(shard)
+
+
+def _require_two_groups(num_groups: int) -> None:
+    if num_groups == 0:
         raise Dropped("permanent", "no_pairs", "the training split holds no pair; add videos or loosen the track gates")
-    if len(np.unique(groups)) < 2:
+    if num_groups == 1:
         raise Dropped(
             "permanent",
             "one_video",

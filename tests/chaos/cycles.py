@@ -144,7 +144,7 @@ def _command(entry: Entry, step: str, place: Place) -> list[str]:
 
 def _environment(place: Place, endpoint: str) -> dict[str, str]:
     place.scratch.mkdir(parents=True, exist_ok=True)
-    variables = {"TMPDIR": str(place.scratch)}
+    variables = {"TMPDIR": str(place.scratch), "TRITRACK_CACHE": str(place.scratch.with_name("shard-cache"))}
     if place.prefect_home is not None:
         variables["PREFECT_HOME"] = str(place.prefect_home)
     return variables | (s3_variables(endpoint) if endpoint else {})

@@ -104,6 +104,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.continue_from": ("0" * 64, AFTER_TRAIN),
     "train.ranks": (2, NONE),
     "train.checkpoint_every_steps": (7, NONE),
+    "train.loader_workers": (2, NONE),
+    "train.cache_bytes": (0, NONE),
     "evaluate.benchmarks": (("classification",), EVALUATE),
     "evaluate.labels": ("labels.parquet", EVALUATE),
     "evaluate.bootstrap_samples": (200, EVALUATE),

@@ -17,28 +17,10 @@ from tasks.records import TRIPLET_SCHEMA, Dropped
 from tasks.train.augment import NUM_DRAWS, augment_draws, change_colours, decode_patch
 from tasks.train.config import TrainConfig
 from tasks.train.data import batch_pairs, iterate_batches, read_batch
-from tasks.train.order import batch_order, rank_slice
+from tasks.train.order import rank_slice
 from tasks.train.pairs import load_pairs
 from tasks.train.randomness import hashed, uniforms
 from tests.tasks.train.conftest import MakeTriplets
-
-
-@pytest.mark.parametrize("num_pairs", [1, 5, 12, 40])
-@pytest.mark.parametrize("batch", [1, 4, 12])
-def test_every_pair_comes_once_an_epoch(num_pairs: int, batch: int) -> None:
-    orders = [batch_order(cursor, batch, num_pairs, seed=3) for cursor in range(0, batch * num_pairs, batch)]
-    pairs = np.concatenate([order.pairs for order in orders])
-    epochs = np.concatenate([order.epochs for order in orders])
-    for epoch in range(batch):
-        assert sorted(pairs[epochs == epoch]) == list(range(num_pairs))
-
-
-def test_order_changes_with_seed_and_epoch_and_only_with_them() -> None:
-    first = batch_order(0, 50, 50, seed=0).pairs
-    assert not np.array_equal(first, batch_order(50, 50, 50, seed=0).pairs)
-    assert not np.array_equal(first, batch_order(0, 50, 50, seed=1).pairs)
-    pieces = [batch_order(cursor, 10, 50, seed=0).pairs for cursor in range(0, 50, 10)]
-    assert np.array_equal(first, np.concatenate(pieces))
 
 
 def test_random_numbers_are_fixed_and_even() -> None:
@@ -97,7 +79,7 @@ def test_data_set_smaller_than_a_batch(
 def test_pairs_hold_the_training_split_alone(root: Root, make_triplets: MakeTriplets, tmp_path: Path) -> None:
     table = load_pairs(root, make_triplets(("a", "held_out", "b", "a")), tmp_path)
     assert len(table) == 15
-    assert len(table.readers) == 3
+    assert len(table.readers.files) == 3
     assert sorted(np.bincount(table.groups)) == [5, 10]
     assert set(table.margins) == {1.25}
     for jpeg in table.read(3):
