@@ -148,7 +148,7 @@ def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, sma
     config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7})
     document = _document("ranks", config, triplets)
     manifest = train_network(root, triplets, config, document, device="cpu")
-    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet"}
+    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet", "state.safetensors"}
     assert manifest.counts == {"steps": 24, "pairs": 15}
     assert manifest.facts["network"] == "small"
     network, spec = load_network(root, manifest)
