@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,7 +20,8 @@ from storage.manifests import Manifest, read_file
 from storage.root import Root
 from storage.tables import read_table
 from tasks.networks.weights import load_network
-from tasks.records import METRIC_SCHEMA, Dropped
+from tasks.records import METRIC_SCHEMA, Dropped, no_progress
+from tasks.train import launch
 from tasks.train.attempts import checkpoint_paths
 from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
@@ -167,6 +169,19 @@ def test_data_that_cannot_be_trained_on_is_dropped_by_name(
     with pytest.raises(Dropped, match="negatives need a second video") as caught:
         train_network(root, triplets, small_config, _document("one", small_config, triplets))
     assert caught.value.reason == "one_video"
+
+
+def test_ranks_that_wait_for_one_that_failed_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_FAILED_SECONDS", 0.05)
+    given_up = threading.Event()
+    heard = launch._Heard(no_progress, given_up.set)
+    heard.take('{"event": "failed", "words": "ValueError: no"}')
+    assert given_up.wait(30)
+    given_up.clear()
+    monkeypatch.setattr(launch, "_FAILED_SECONDS", 3600)
+    heard.take('{"event": "failed", "words": "connection closed"}')
+    heard.take('{"event": "began", "restarts": 1}')
+    assert (heard.failure, heard._timer) == ("", None), "all began again: what was said before is over"
 
 
 def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig) -> None:
