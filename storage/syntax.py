@@ -8,6 +8,7 @@ those of a class body and of a decorated function stay, since dataclasses, pydan
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ EFFECTS = "<effects>"  # statements of a module that define nothing, such as cv2
 
 # Fields that say nothing (ctx follows from the place) or that hold what only checkers read.
 _SILENT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+
+_PARSE_ATTEMPTS = 10
 
 Chain = tuple[str, ...]  # a dotted name as it stands in the code: ("quality", "score")
 
@@ -62,12 +65,24 @@ class Module:
         return self.definitions[name]
 
 
+def _parse(source: bytes, filename: str) -> ast.Module:
+    """The tree of a source; the same at every attempt.
+
+    All threads share one depth counter of Python's parser up to 3.11.7 and 3.12.1 (gh-106905): where another one
+    parses at the same time, as Prefect's do, it raises SystemError for a sound source.
+    """
+    for _ in range(_PARSE_ATTEMPTS - 1):
+        with contextlib.suppress(SystemError):
+            return ast.parse(source, filename)
+    return ast.parse(source, filename)
+
+
 @functools.lru_cache(maxsize=1024)
 def parse_module(file: Path, name: str, is_package: bool, modified_ns: int, size: int) -> Module:
     """Read one file's top level. Its time (ns) and size are there for the cache: an edited file is read again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        tree = ast.parse(file.read_bytes(), str(file))
+        tree = _parse(file.read_bytes(), str(file))
     module = Module(name if is_package else name.rpartition(".")[0], is_package)
     for statement in tree.body:
         _sort_statement(module, statement)

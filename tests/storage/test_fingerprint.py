@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from storage.fingerprint import fingerprint, module_digests
+from storage.syntax import parse_module
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENTRY = "tasks.track.video:track_video"
@@ -198,6 +201,20 @@ def test_a_fingerprint_is_a_digest_a_module_and_kept_for_the_process(tree: Path)
     edit(tree, "tasks/shared/far.py", "1", "2")
     assert fingerprint(ENTRY, folder=tree) == first  # as the code that this process has imported
     assert fingerprint(ENTRY, "tasks.track.klt", folder=tree) == fingerprint("tasks.track.klt", ENTRY, folder=tree)
+
+
+def test_a_parser_that_trips_over_another_thread_is_asked_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, parse, calls = digests(tree), ast.parse, itertools.count()
+
+    def trip(source: bytes, filename: str) -> ast.Module:
+        if next(calls) % 3:
+            raise SystemError("AST constructor recursion depth mismatch (before=81, after=79)")
+        return parse(source, filename)
+
+    parse_module.cache_clear()
+    monkeypatch.setattr(ast, "parse", trip)
+    assert digests(tree) == expected
+    assert next(calls) > 3
 
 
 def test_a_function_that_is_only_imported_can_be_an_entry(tree: Path) -> None:
