@@ -6,6 +6,7 @@ from flows.estimator import with_estimator
 from storage.manifests import Manifest, read_manifest
 from storage.root import Root
 from tasks.presets import RunConfig
+from tasks.train.continuing import require_continuable
 
 _MOST_NAMED = 8  # in a message
 
@@ -13,19 +14,26 @@ _MOST_NAMED = 8  # in a message
 def resolve(root: Root, dataset: str, config: RunConfig, record: bool = True) -> RunConfig:
     """The configuration with the estimator chosen (see `with_estimator`) and trained networks named by whole keys.
 
-    Raises ValueError where `train.init_from` or `train.continue_from` names no trained network, or several.
+    Raises ValueError where `train.init_from` or `train.continue_from` names no trained network, or several, or one
+    that cannot be trained on.
     """
     config = with_estimator(root, dataset, config, record)
-    named = {name: getattr(config.train, name) for name in ("init_from", "continue_from")}
-    whole = {name: _trained_key(root, name, digits) for name, digits in named.items() if digits}
-    return config.model_copy(update={"train": config.train.model_copy(update=whole)}) if whole else config
+    train = config.train
+    if train.init_from:
+        unit = _trained(root, "init_from", train.init_from)
+        train = train.model_copy(update={"init_from": unit.key})
+    if train.continue_from:
+        unit = _trained(root, "continue_from", train.continue_from)
+        require_continuable(unit, train)
+        train = train.model_copy(update={"continue_from": unit.key})
+    return config.model_copy(update={"train": train})
 
 
-def _trained_key(root: Root, field: str, digits: str) -> str:
+def _trained(root: Root, field: str, digits: str) -> Manifest:
     found = [key for key in root.names("train") if key.startswith(digits)]
     units = [unit for unit in (read_manifest(root, "train", key) for key in sorted(found)) if unit is not None]
     if len(units) == 1:
-        return units[0].key
+        return units[0]
     if units:
         raise ValueError(f"train.{field}: {digits} begins several keys: {_listed(units)}; give more digits")
     others = [unit for unit in (read_manifest(root, "train", key) for key in root.names("train")) if unit is not None]

@@ -13,9 +13,7 @@ from tasks.networks.weights import load_network
 from tasks.records import METRIC_SCHEMA
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint
 from tasks.train.config import TrainConfig
-
-STATE = "state.safetensors"
-"""A unit's file beside its weights: what going on needs besides them, as a checkpoint without the network."""
+from tasks.train.continuing import STATE, require_continuable
 
 _HEAD = "head."  # of the names of a network's tensors; all others are its convolutions
 
@@ -47,21 +45,10 @@ def state_bytes(checkpoint: Checkpoint) -> bytes:
 
 def _continued(root: Root, key: str, config: TrainConfig) -> Checkpoint:
     manifest = require_manifest(root, "train", config.continue_from)
-    named = f"train.continue_from: {config.continue_from[:16]}"
-    trained = (manifest.recipe.parameters["network"], manifest.recipe.parameters["embedding"])
-    objective = manifest.recipe.parameters["objective"]
-    if (*trained, objective) != (config.network, config.embedding, config.objective):
-        raise ValueError(
-            f"{named} is a {trained[0]} network of {trained[1]} dimensions trained by {objective}, which this run is "
-            "not; use the same, or train.init_from, which takes the weights alone"
-        )
-    if STATE not in manifest.files:
-        raise ValueError(f"{named} kept no state to go on from (an older Tritrack); use train.init_from")
+    require_continuable(manifest, config)
     state = parse_checkpoint(read_file(root, manifest.files[STATE]))
     if state is None:
         raise RootError(f"root: {manifest.files[STATE].path} is of a newer Tritrack; update Tritrack")
-    if state.step >= config.steps:
-        raise ValueError(f"{named} has {state.step} steps behind it; train.steps counts them too, raise it above that")
     return replace(state, key=key, network=_weights(root, manifest))
 
 

@@ -21,8 +21,9 @@ from tasks.networks.images import normalise
 from tasks.networks.network import Network
 from tasks.networks.weights import NetworkSpec, network_files
 from tasks.train.augment import change_colours
-from tasks.train.begin import STATE, begin, state_bytes
+from tasks.train.begin import begin, state_bytes
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
+from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
 from tasks.train.distributed import broadcast_bytes, sum_gradients
 from tasks.train.job import Job

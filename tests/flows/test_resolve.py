@@ -10,7 +10,9 @@ from flows.resolve import resolve
 from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, commit
 from storage.root import Root, open_root
+from tasks.configuration import key_parameters
 from tasks.presets import RunConfig, sample
+from tasks.train.continuing import STATE
 
 
 @pytest.fixture
@@ -20,11 +22,12 @@ def root(tmp_path: Path) -> Root:
 
 def trained(root: Root, seed: int) -> Manifest:
     facts = {"network": "small", "dataset": "night", "version": seed}
-    return commit(root, KeyDocument(Recipe("train", 1, seed)), {}, counts={"steps": 1200}, facts=facts)
+    recipe = Recipe("train", 1, seed, key_parameters(sample().train))
+    return commit(root, KeyDocument(recipe), {STATE: b"state"}, counts={"steps": 1200}, facts=facts)
 
 
 def beginning(field: str, digits: str) -> RunConfig:
-    return sample().model_copy(update={"train": sample().train.model_copy(update={field: digits})})
+    return sample().model_copy(update={"train": sample().train.model_copy(update={field: digits, "steps": 2000})})
 
 
 @pytest.mark.parametrize("field", ["init_from", "continue_from"])
@@ -33,6 +36,14 @@ def test_first_digits_become_the_whole_key(root: Root, field: str) -> None:
     resolved = resolve(root, "night", beginning(field, unit.key[:12]))
     assert getattr(resolved.train, field) == unit.key
     assert resolve(root, "night", beginning(field, unit.key)).train == resolved.train
+
+
+def test_one_that_cannot_be_trained_on_is_refused_before_anything_runs(root: Root) -> None:
+    unit = trained(root, 1)
+    config = beginning("continue_from", unit.key[:12])
+    short = config.model_copy(update={"train": config.train.model_copy(update={"steps": 1200})})
+    with pytest.raises(ValueError, match="has 1,200 steps behind it"):
+        resolve(root, "night", short)
 
 
 def test_digits_of_none_or_of_several_are_told_with_what_there_is(root: Root) -> None:

@@ -12,9 +12,10 @@ from tasks.configuration import key_parameters
 from tasks.networks.building import build_network
 from tasks.networks.weights import NetworkSpec, load_network, network_files
 from tasks.records import METRIC_SCHEMA
-from tasks.train.begin import STATE, begin, state_bytes
+from tasks.train.begin import begin, state_bytes
 from tasks.train.checkpoint import Checkpoint, save_checkpoint
 from tasks.train.config import TrainConfig
+from tasks.train.continuing import STATE
 from tasks.train.launch import train_network
 from tests.tasks.train.conftest import MakeTriplets
 
@@ -106,7 +107,7 @@ def _trained(root: Root, config: TrainConfig, seed: int, with_state: bool = True
     if with_state:
         ended = Checkpoint(config.steps, 8 * config.steps, "0" * 64, 9.0, 0, network.state_dict(), {}, _no_metrics())
         files[STATE] = state_bytes(ended)
-    return commit(root, _document(config, seed), files)
+    return commit(root, _document(config, seed), files, counts={"steps": config.steps})
 
 
 def _no_metrics() -> torch.Tensor:

@@ -1,0 +1,25 @@
+"""Which trained units may be trained on, told before anything runs: it needs no torch."""
+
+from __future__ import annotations
+
+from storage.manifests import Manifest
+from tasks.train.config import TrainConfig
+
+STATE = "state.safetensors"
+"""A unit's file beside its weights: what going on needs besides them, as a checkpoint without the network."""
+
+
+def require_continuable(manifest: Manifest, config: TrainConfig) -> None:
+    """Raises ValueError, in one line, where a run of this configuration cannot go on from the unit's end."""
+    named, trained = f"train.continue_from: {manifest.key[:16]}", manifest.recipe.parameters
+    network, embedding, objective = trained["network"], trained["embedding"], trained["objective"]
+    if (network, embedding, objective) != (config.network, config.embedding, config.objective):
+        raise ValueError(
+            f"{named} is a {network} network of {embedding} dimensions trained by {objective}, which this run is "
+            "not; use the same, or train.init_from, which takes the weights alone"
+        )
+    if STATE not in manifest.files:
+        raise ValueError(f"{named} kept no state to go on from (an older Tritrack); use train.init_from")
+    if manifest.counts["steps"] >= config.steps:
+        steps = manifest.counts["steps"]
+        raise ValueError(f"{named} has {steps:,} steps behind it; train.steps counts them too, raise it above that")
