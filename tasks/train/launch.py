@@ -9,9 +9,8 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import psutil
@@ -28,9 +27,7 @@ from tasks.train.job import JOB_VARIABLE, Device, Job, parse_line
 from tasks.train.turn import wait_for_turn
 
 _LAST_LINES = 25
-_RESTARTS = 3  # of all ranks from the last checkpoint, after one died without a word (killed, out of memory)
 _LEAVE_SECONDS = 10.0
-_FAILED_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +67,15 @@ def train_network(
 
 def _train(job: Job, progress: Progress) -> None:
     """One attempt from its first to its last step; raises as `train_network` does."""
+    heard = _Heard(progress)
     with tempfile.TemporaryDirectory(prefix="tritrack-train-") as logs, _ranks(job, logs) as process:
-        heard = _Heard(progress, give_up=process.terminate)
         assert process.stdout is not None, "stdout is a pipe"
         for line in process.stdout:
             heard.take(line)
         code = process.wait()
-        heard.expect_the_end(False)
     if heard.dropped is not None:
         raise heard.dropped
-    if code != 0 or heard.failure:
+    if code != 0:
         raise RuntimeError(f"training ended with exit code {code}; run again to go on. Last words:\n{heard.last_words}")
 
 
@@ -88,20 +84,9 @@ class _Heard:
     """What the ranks said: progress and logs are passed on, the end is kept."""
 
     progress: Progress
-    give_up: Callable[[], None]
     dropped: Dropped | None = None
     failure: str = ""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
-    _timer: threading.Timer | None = None
-
-    def expect_the_end(self, expected: bool) -> None:
-        """Give up in a minute, or not: ranks whose fellow failed may wait for it (NCCL does, for ten)."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(_FAILED_SECONDS, self.give_up) if expected else None
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
 
     @property
     def last_words(self) -> str:
@@ -116,16 +101,10 @@ class _Heard:
             case {"event": "log", "level": int(level), "name": str(name), "message": str(message)}:
                 self.lines.append(message)
                 logging.getLogger(name).log(level, "%s", message)
-            case {"event": "began", "restarts": int(restarts)}:
-                self.failure = ""  # what the ranks before said when one of them died
-                self.expect_the_end(False)
-                if restarts:
-                    logger.warning("train: a rank died; all began again from the last checkpoint (%d)", restarts)
             case {"event": "dropped", "kind": "permanent", "reason": str(reason), "words": str(words)}:
                 self.dropped = Dropped("permanent", reason, words)
             case {"event": "stopped" | "failed", "words": str(words)}:
                 self.failure = self.failure or words.strip()  # the first rank's; the others fail because it did
-                self.expect_the_end(True)
             case _:
                 self.lines.append(line.rstrip())
                 logger.debug("%s", line.rstrip())
@@ -137,8 +116,7 @@ def _ranks(job: Job, logs: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={job.config.ranks}"]
     # A free port of the loopback; the host's own name often does not resolve in containers.
     command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={job.attempt}"]
-    command += [f"--log-dir={logs}", "--local-addr=127.0.0.1", f"--max-restarts={_RESTARTS}"]
-    command += ["-m", "tasks.train.worker"]
+    command += [f"--log-dir={logs}", "--local-addr=127.0.0.1", "--max-restarts=0", "-m", "tasks.train.worker"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # never written to: its end tells the ranks that we are gone

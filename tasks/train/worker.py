@@ -13,22 +13,17 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Train; returns the exit code. The parent learns of the end from the lines on stdout.
-
-    A rank that has said why it ends exits with 0, so that torchrun starts all again only where one died silently.
-    """
+    """Train; returns the exit code. The parent learns of the end from its lines on stdout."""
     watch_parent()  # before torch is imported, which takes seconds
     import torch.distributed
 
     from tasks.records import Dropped
     from tasks.train.device import resolve_device
-    from tasks.train.job import EXIT_STOPPED, TellHandler, read_job, tell
+    from tasks.train.job import EXIT_DROPPED, EXIT_STOPPED, TellHandler, read_job, tell
     from tasks.train.loop import Stopped, train
 
     job = read_job()
     rank = int(os.environ["RANK"])
-    if rank == 0:
-        tell("began", restarts=int(os.environ["TORCHELASTIC_RESTART_COUNT"]))
     logging.basicConfig(
         level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s", handlers=[TellHandler()]
     )
@@ -42,12 +37,14 @@ def main() -> int:
     except Dropped as dropped:
         if rank == 0:
             tell("dropped", kind=dropped.kind, reason=dropped.reason, words=dropped.words)
+        return EXIT_DROPPED
     except Stopped as stopped:
         if rank == 0:
             tell("stopped", words=str(stopped))
         return EXIT_STOPPED
-    except Exception:
+    except BaseException:
         tell("failed", words=traceback.format_exc())
+        raise
     finally:
         torch.distributed.destroy_process_group()
     return 0

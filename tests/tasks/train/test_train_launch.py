@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 
@@ -20,8 +19,7 @@ from storage.manifests import Manifest, read_file
 from storage.root import Root
 from storage.tables import read_table
 from tasks.networks.weights import load_network
-from tasks.records import METRIC_SCHEMA, Dropped, no_progress
-from tasks.train import launch
+from tasks.records import METRIC_SCHEMA, Dropped
 from tasks.train.attempts import checkpoint_paths
 from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
@@ -68,32 +66,6 @@ def test_killed_run_leaves_nobody_and_goes_on_bit_equal(
     uninterrupted = train_network(root, triplets, config, whole)
     assert _bytes(root, resumed, "weights.safetensors") == _bytes(root, uninterrupted, "weights.safetensors")
     assert _bytes(root, resumed, "metrics.parquet") == _bytes(root, uninterrupted, "metrics.parquet")
-
-
-def test_a_rank_that_is_killed_comes_back_and_the_run_ends_as_if_nothing_had_happened(
-    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture
-) -> None:
-    triplets = make_triplets(("a", "b", "c"))
-    config = small_config.model_copy(update={"steps": 24, "checkpoint_every_steps": 5, "ranks": 2})
-    killed: list[int] = []
-
-    def kill_one(done: int, total: int, note: str = "") -> None:
-        if done > 5 and not killed:
-            tree = psutil.Process().children(recursive=True)
-            ranks = [child for child in tree if "tasks.train.worker" in child.cmdline() and not child.children()]
-            ranks = [child for child in ranks if child.environ().get("RANK") == "1"]
-            killed.extend(rank.pid for rank in ranks)
-            ranks[0].kill()
-
-    disturbed, whole = _document("disturbed", config, triplets), _document("whole", config, triplets)
-    with caplog.at_level(logging.INFO):
-        manifest = train_network(root, triplets, config, disturbed, progress=kill_one)
-    assert len(killed) == 1
-    assert "a rank died; all began again from the last checkpoint (1)" in caplog.text
-    assert "resumed after step" in caplog.text
-    undisturbed = train_network(root, triplets, config, whole)
-    for name in ("weights.safetensors", "metrics.parquet"):
-        assert _bytes(root, manifest, name) == _bytes(root, undisturbed, name)
 
 
 def test_cancelled_run_writes_a_checkpoint_and_leaves_nobody(
@@ -169,19 +141,6 @@ def test_data_that_cannot_be_trained_on_is_dropped_by_name(
     with pytest.raises(Dropped, match="negatives need a second video") as caught:
         train_network(root, triplets, small_config, _document("one", small_config, triplets))
     assert caught.value.reason == "one_video"
-
-
-def test_ranks_that_wait_for_one_that_failed_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_FAILED_SECONDS", 0.05)
-    given_up = threading.Event()
-    heard = launch._Heard(no_progress, given_up.set)
-    heard.take('{"event": "failed", "words": "ValueError: no"}')
-    assert given_up.wait(30)
-    given_up.clear()
-    monkeypatch.setattr(launch, "_FAILED_SECONDS", 3600)
-    heard.take('{"event": "failed", "words": "connection closed"}')
-    heard.take('{"event": "began", "restarts": 1}')
-    assert (heard.failure, heard._timer) == ("", None), "all began again: what was said before is over"
 
 
 def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig) -> None:
