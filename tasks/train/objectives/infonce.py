@@ -36,6 +36,7 @@ def compute_loss(embeddings: torch.Tensor, allowed: torch.Tensor, config: TrainC
 
 
 def build(config: TrainConfig, network: Network) -> EmbeddingObjective:
+    """The objective; it has no parameters of its own."""
     advice = (
         f"another train.learning_rate (now {config.learning_rate:g}), another train.temperature "
         f"(now {config.temperature:g}), or pairs from more videos"

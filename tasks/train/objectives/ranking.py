@@ -56,6 +56,7 @@ def compute_loss(embeddings: torch.Tensor, allowed: torch.Tensor, config: TrainC
 
 
 def build(config: TrainConfig, network: Network) -> EmbeddingObjective:
+    """The objective; it has no parameters of its own."""
     advice = (
         f"another train.learning_rate (now {config.learning_rate:g}), a later train.hard_after_step "
         f"(now {config.hard_after_step}), or pairs from more videos"

@@ -67,6 +67,7 @@ def test_the_units_own_checkpoint_comes_first(root: Root) -> None:
     [
         ({"embedding": 32}, "is a small network of 16 dimensions trained by ranking, which this run is not"),
         ({"objective": "infonce"}, "trained by ranking, which this run is not"),
+        ({"context_weight": 0.5}, "trained by ranking, which this run is not"),
         ({"steps": 30}, "has 30 steps behind it; train.steps counts them too"),
     ],
 )
