@@ -19,11 +19,11 @@ from storage.root import RootError, open_root
 from storage.versions import read_head, version_numbers
 from tasks.networks import NETWORKS
 from tasks.networks.encoder import LAYERS, Encoder
-from tasks.networks.exported import DESCRIPTION, exported_files, is_export
+from tasks.networks.exported import exported_files, is_export
 from tasks.networks.network import Network
 from tasks.networks.onnx_files import onnx_file, require_onnx
 from tasks.networks.sizes import network_size
-from tasks.networks.weights import NetworkSpec, load_network
+from tasks.networks.weights import DESCRIPTION, NetworkSpec, load_network
 
 _ONNX_FILES = {layer: f"{layer}.onnx" for layer in LAYERS}
 

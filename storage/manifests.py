@@ -132,9 +132,7 @@ def read_manifest(root: Root, stage: str, key: str) -> Manifest | None:
     except StoreUnavailable:  # a ValueError too, and no damage
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RootError(
-            f"root: {path} is damaged ({type(error).__name__}: {error}); run tritrack fsck --repair, then run again"
-        ) from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
     raise RootError(f"root: {path} has schema {schema}, this Tritrack reads up to {SCHEMA}; update Tritrack")
 
 
@@ -151,13 +149,20 @@ def read_file(root: Root, file: StoredFile) -> bytes:
     try:
         data = root.read_bytes(file.path)
     except FileNotFoundError as error:
-        raise RootError(f"root: {file.path} is missing; run tritrack fsck --repair, then run again") from error
+        raise missing(file.path) from error
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise RootError(
-            f"root: {file.path} is damaged (its bytes do not match its digest); run tritrack fsck --repair, "
-            "then run again"
-        )
+        raise damaged(file.path)
     return data
+
+
+def missing(path: str) -> RootError:
+    """What to raise where a stored file is not there."""
+    return RootError(f"root: {path} is missing; run tritrack fsck --repair, then run again")
+
+
+def damaged(path: str, how: str = "its bytes do not match its digest") -> RootError:
+    """What to raise where a stored file is not what was stored."""
+    return RootError(f"root: {path} is damaged ({how}); run tritrack fsck --repair, then run again")
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

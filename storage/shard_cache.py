@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.manifests import StoredFile
+from storage.manifests import StoredFile, damaged, missing
 from storage.root import Root, RootError, hash_file
 
 CACHE_VARIABLE = "TRITRACK_CACHE"
@@ -114,13 +114,10 @@ def _fetch(root: Root, file: StoredFile, folder: Path) -> None:
     try:
         root.download(file.path, partial)
         if hash_file(partial) != (file.sha256, file.size):
-            raise RootError(
-                f"root: {file.path} is damaged (its bytes do not match its digest); run tritrack fsck --repair, "
-                "then run again"
-            )
+            raise damaged(file.path)
         os.replace(partial, folder / file.sha256)
     except FileNotFoundError as error:
-        raise RootError(f"root: {file.path} is missing; run tritrack fsck --repair, then run again") from error
+        raise missing(file.path) from error
     finally:
         _remove_partial(folder, file.sha256)
 

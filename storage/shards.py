@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage.manifests import StoredFile
-from storage.root import Root, RootError
+from storage.manifests import StoredFile, damaged, missing
+from storage.root import Root
 from storage.shard_cache import HeldShard, hold_shard
 
 _TAR_BLOCK = 512
@@ -121,14 +121,11 @@ class ShardReader:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise RootError(f"root: {file.path} is missing; run tritrack fsck --repair, then run again") from error
+            raise missing(file.path) from error
         size = os.fstat(self._descriptor).st_size
         if size != file.size:
             self.close()
-            raise RootError(
-                f"root: {file.path} is damaged (it has {size} bytes, not {file.size}); run tritrack fsck --repair, "
-                "then run again"
-            )
+            raise damaged(file.path, f"it has {size} bytes, not {file.size}")
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes of one member, by the offset and size that the shard's index gives.
@@ -137,10 +134,7 @@ class ShardReader:
         """
         data = os.pread(self._descriptor, size, offset)  # lets other threads run while the disk is waited for
         if len(data) != size:
-            raise RootError(
-                f"root: {self._file.path} is damaged (it ends before byte {offset + size}); "
-                "run tritrack fsck --repair, then run again"
-            )
+            raise damaged(self._file.path, f"it ends before byte {offset + size}")
         return data
 
     def will_need(self, offset: int, size: int) -> None:

@@ -17,9 +17,8 @@ from tasks.networks import NETWORKS
 from tasks.networks.encoder import Encoder, Layer
 from tasks.networks.images import MEAN_RGB, SCALE
 from tasks.networks.network import Network
-from tasks.networks.weights import NetworkSpec, network_files, untrained_network
+from tasks.networks.weights import DESCRIPTION, WEIGHTS, NetworkSpec, network_files, untrained_network
 
-WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
 _FORMAT = "tritrack network 1"
 _REMEDY = "name a folder that tritrack export wrote"
 

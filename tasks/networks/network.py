@@ -27,6 +27,14 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
+def he_convolutions(network: Network) -> Network:
+    """The network with He initialisation of its convolutions, drawn from torch's current generator."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
 def unit_length(embeddings: torch.Tensor) -> torch.Tensor:
     """x / (||x|| + 1e-6) over the last axis, as in the authors' norm_layer.cpp."""
     # At exactly 0 the norm's gradient is undefined; torch gives 0 there, and the sum stays finite.

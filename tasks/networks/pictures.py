@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tasks.jpeg import jpeg_size
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 _BYTES_A_PIXEL = 8  # 16-bit RGBA; what is longer than so is no image of that many pixels
 _HEAD_BYTES = 30  # as far as the size of all but JPEG stands
-_MOST_SEGMENTS = 10_000  # of a JPEG, before its size; an ICC profile of 16 MB takes 255
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers SOF0 to SOF15
-_JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a length
 
 
 class Unreadable(Exception):
@@ -86,8 +85,9 @@ def header_size(file: BinaryIO) -> tuple[int, int]:
     head = file.read(_HEAD_BYTES)
     try:
         if head[:3] == b"\xff\xd8\xff":
-            file.seek(2)
-            return _jpeg_size(file)
+            if size := jpeg_size(file):
+                return size
+            raise Unreadable("no JPEG image, it has no frame header")
         if head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR":
             width, height = _numbers(">II", head[16:24])
             return width, height
@@ -132,27 +132,6 @@ def _read(path: str, max_pixels: int) -> bytes:
             return file.read()
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
-
-
-def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
-    """Past the segments before the frame header, without reading what they hold."""
-    for _ in range(_MOST_SEGMENTS):
-        filler = file.read(1)
-        if filler != b"\xff":
-            break
-        marker = filler
-        while marker == b"\xff":  # any number of fill bytes
-            marker = file.read(1)
-        if marker and marker[0] in _JPEG_BARE:
-            continue
-        (length,) = _numbers(">H", file.read(2))
-        if marker and marker[0] in _JPEG_SIZES:
-            _, height, width = _numbers(">BHH", file.read(5))
-            return width, height
-        if length < 2:
-            break
-        file.seek(length - 2, os.SEEK_CUR)
-    raise Unreadable("no JPEG image, it has no frame header")
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:

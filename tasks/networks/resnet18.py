@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.networks.network import Network, unit_length
+from tasks.networks.network import Network, he_convolutions, unit_length
 
 _WIDTHS = (64, 128, 256, 512)
 _GROUPS = 32  # the default of Wu and He, "Group Normalization" (ECCV 2018)
@@ -63,9 +63,5 @@ class ResNet18(Network):
 
 
 def build(embedding: int) -> Network:
-    """The network with He initialisation of its convolutions, drawn from torch's current generator."""
-    network = ResNet18(embedding)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network
+    """The network with fresh weights, drawn from torch's current generator."""
+    return he_convolutions(ResNet18(embedding))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tasks.networks.network import Network, unit_length
+from tasks.networks.network import Network, he_convolutions, unit_length
 
 _WIDTHS = (24, 48, 96, 192)
 _GROUPS = 8
@@ -44,9 +44,5 @@ class Small(Network):
 
 
 def build(embedding: int) -> Network:
-    """The network with He initialisation of its convolutions, drawn from torch's current generator."""
-    network = Small(embedding)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return network
+    """The network with fresh weights, drawn from torch's current generator."""
+    return he_convolutions(Small(embedding))

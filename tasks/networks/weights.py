@@ -12,8 +12,7 @@ from storage.root import Root, RootError
 from tasks.networks.building import build_network
 from tasks.networks.network import Network
 
-_WEIGHTS = "weights.safetensors"
-_SPEC = "network.json"
+WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"  # a unit's files, and an export's
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,11 @@ class NetworkSpec:
 
 
 def network_files(network: Network, spec: NetworkSpec) -> dict[str, bytes]:
-    """A unit's files "weights.safetensors" and "network.json"; equal weights give equal bytes."""
+    """A unit's files `WEIGHTS` and `DESCRIPTION`; equal weights give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     return {
-        _WEIGHTS: safetensors.torch.save(tensors),
-        _SPEC: json.dumps(asdict(spec), indent=1).encode(),
+        WEIGHTS: safetensors.torch.save(tensors),
+        DESCRIPTION: json.dumps(asdict(spec), indent=1).encode(),
     }
 
 
@@ -41,11 +40,11 @@ def load_network(root: Root, manifest: Manifest) -> tuple[Network, NetworkSpec]:
 
     Raises RootError where a file is damaged or missing.
     """
-    if missing := {_WEIGHTS, _SPEC} - set(manifest.files):
+    if missing := {WEIGHTS, DESCRIPTION} - set(manifest.files):
         raise RootError(f"root: {manifest.stage} unit {manifest.key[:16]} holds no {', '.join(sorted(missing))}")
-    spec = NetworkSpec(**json.loads(read_file(root, manifest.files[_SPEC])))
+    spec = NetworkSpec(**json.loads(read_file(root, manifest.files[DESCRIPTION])))
     network = untrained_network(spec)
-    network.load_state_dict(safetensors.torch.load(read_file(root, manifest.files[_WEIGHTS])))
+    network.load_state_dict(safetensors.torch.load(read_file(root, manifest.files[WEIGHTS])))
     return network, spec
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import struct
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.keys import JSON, KeyDocument
-from storage.manifests import Manifest, commit, require_manifest
+from storage.manifests import Manifest, commit, damaged, require_manifest
 from storage.root import Root, RootError, hash_file
 from storage.shards import ShardWriter
 from storage.tables import parquet_bytes, read_table
 from storage.versions import Split
+from tasks.jpeg import jpeg_size
 from tasks.records import PAIR_SCHEMA, Progress, no_progress
 from tasks.shard.config import ShardConfig
 
@@ -119,14 +122,10 @@ def _scaled(image: np.ndarray, side: int) -> np.ndarray:
 
 def _jpeg_side(head: bytes) -> int:
     """The shorter side in px that a JPEG's frame header tells, without decoding; 0 where `head` holds none."""
-    place = 2
-    while place + 9 <= len(head) and head[place] == 0xFF:
-        marker, length = head[place + 1], int.from_bytes(head[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = head[place + 5 : place + 7], head[place + 7 : place + 9]
-            return min(int.from_bytes(height, "big"), int.from_bytes(width, "big"))
-        place += 2 + length
-    return 0
+    try:
+        return min(jpeg_size(io.BytesIO(head)) or (0, 0))
+    except struct.error:
+        return 0
 
 
 def _packed(
@@ -177,7 +176,7 @@ def _copied(
             path = folder / "part.tar"
             root.download(file.path, path)
         if hash_file(path) != (file.sha256, file.size):
-            raise RootError(f"root: {file.path} is damaged (its bytes do not match its digest); run tritrack fsck")
+            raise damaged(file.path)
         start = writer.offset
         writer.extend(path)
         rows = read_table(root, manifest.files["index.parquet"])
