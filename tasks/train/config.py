@@ -31,6 +31,11 @@ class TrainConfig(StageConfig):
     context_weight: float = Field(
         0.0, ge=0, le=100, description="Weight of the context objective beside the other one; 0: without it."
     )
+    negatives: Literal["other_videos", "far_away"] = Field(
+        "other_videos",
+        description="Which images of the batch may be negatives: those of other videos; or also those of the same "
+        "video that were tracked at the same time, far away in the picture.",
+    )
     num_negatives: int = Field(4, ge=1, description="Negatives per pair of the ranking hinge; infonce takes all.")
     hard_after_step: int = Field(
         300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."

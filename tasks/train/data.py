@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.train.augment import augment_draws, decode_patch
 from tasks.train.config import TrainConfig
+from tasks.train.far_away import far_away
 from tasks.train.order import batch_order, rank_slice, window_at
 from tasks.train.pairs import PairTable
 
@@ -24,13 +25,15 @@ class Batch:
     """One rank's part of a global batch of B pairs, b of them its own.
 
     `images`: (2b, S, S, 3) uint8 RGB, anchors first, then their positives; `draws`: (2b, C) float64;
-    `pairs` and `groups`: (B,) int64 of the whole batch; `epoch`: epochs done at its end.
+    `pairs` and `groups`: (B,) int64 of the whole batch; `far_away`: (B, B) bool, which of its pairs of one video show
+    different things, or None where negatives come from other videos alone; `epoch`: epochs done at its end.
     """
 
     images: NDArray[np.uint8]
     draws: NDArray[np.float64]
     pairs: NDArray[np.int64]
     groups: NDArray[np.int64]
+    far_away: NDArray[np.bool_] | None
     epoch: float
 
 
@@ -89,7 +92,8 @@ def read_batch(table: PairTable, config: TrainConfig, seed: int, cursor: int, ra
                     f"{table.describe(pair)}: the {('anchor', 'positive')[view]} patch is damaged ({len(jpeg)} bytes "
                     "that are no JPEG image); run tritrack fsck --repair, then run again"
                 ) from error
-    return Batch(images, draws, order.pairs, table.groups[order.pairs], (cursor + size) / len(table))
+    apart = None if table.paths is None else far_away(table.paths.of(order.pairs))
+    return Batch(images, draws, order.pairs, table.groups[order.pairs], apart, (cursor + size) / len(table))
 
 
 class _Prefetch:

@@ -29,7 +29,7 @@ from tasks.train.distributed import broadcast_bytes, sum_gradients
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
 from tasks.train.monitor import Monitor
-from tasks.train.negatives import other_groups
+from tasks.train.negatives import allowed_images
 from tasks.train.objectives.building import build_objective
 from tasks.train.objectives.objective import Inputs, Objective
 from tasks.train.objectives.outcome import Outcome
@@ -74,7 +74,7 @@ def train(job: Job, device: torch.device) -> Manifest | None:
     ValueError where there are more ranks than pairs in a batch.
     """
     root = open_root(job.root)
-    table = load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes)
+    table = load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes, job.config.negatives)
     ranks = torch.distributed.get_world_size()
     if batch_pairs(job.config, table) < ranks:
         raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")
@@ -133,7 +133,10 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
     inputs = Inputs(
         images=images.contiguous(memory_format=torch.channels_last),
         own=rank_slice(len(batch.groups), torch.distributed.get_rank(), torch.distributed.get_world_size()),
-        allowed=other_groups(torch.from_numpy(batch.groups).to(run.device)),
+        allowed=allowed_images(
+            torch.from_numpy(batch.groups).to(run.device),
+            None if batch.far_away is None else torch.from_numpy(batch.far_away).to(run.device),
+        ),
         seed=run.job.document.recipe.seed,
         step=step,
     )

@@ -15,6 +15,12 @@ def other_groups(groups: torch.Tensor) -> torch.Tensor:
     return groups[:, None] != torch.cat([groups, groups])[None]
 
 
+def allowed_images(groups: torch.Tensor, far_away: torch.Tensor | None) -> torch.Tensor:
+    """`other_groups`, and the images of pairs of which (P, P) bool `far_away` says that they show another thing."""
+    allowed = other_groups(groups)
+    return allowed if far_away is None else allowed | far_away.repeat(1, 2)
+
+
 def random_scores(num_pairs: int, seed: int, step: int) -> torch.Tensor:
     """(P, 2P) float64 in [0, 1), the same on every rank: the highest make a random choice."""
     rows = torch.arange(num_pairs)[:, None].numpy()

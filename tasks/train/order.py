@@ -1,8 +1,9 @@
 """The order of samples: a pure function of (seed, epoch, data set version), the same for any number of ranks.
 
 An epoch is cut into rounds of a few random shards, a round into windows of a few hundred random blocks, and a block is
-a run of pairs that lie side by side in a shard. The pairs of a window come in random order. So a batch mixes many
-videos, while what is read lies in few shards at a time, and each block is needed in one window only.
+a row of pairs that lie side by side in a shard. The pairs of a window come in random order, one by one or in short
+runs. So a batch mixes many videos, while what is read lies in few shards at a time, and each block is needed in one
+window only.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ _SHARDS, _BLOCKS, _PAIRS = range(3)
 class Layout:
     """How a pair table is cut: block k is its rows starts[k] to starts[k + 1], and lies in shard shards[k].
 
-    `starts` (K + 1,) and `shards` (K,) int64; the rows of a shard lie side by side, as its pairs do in the tar.
+    `starts` (K + 1,) and `shards` (K,) int64; the rows of a shard lie side by side, as its pairs do in the tar. So many
+    pairs as `run_pairs` of a block stay together in the order.
     """
 
     starts: NDArray[np.int64]
     shards: NDArray[np.int64]
     window_blocks: int
     round_shards: int
+    run_pairs: int = 1
 
     @property
     def num_pairs(self) -> int:
@@ -70,13 +73,14 @@ def cut_layout(
     block_pairs: int = BLOCK_PAIRS,
     window_blocks: int = WINDOW_BLOCKS,
     round_shards: int = ROUND_SHARDS,
+    run_pairs: int = 1,
 ) -> Layout:
     """Cut a pair table into blocks; `shards` (N,) is each row's shard, ascending from 0 without gaps."""
     first = np.flatnonzero(np.diff(shards, prepend=-1))  # of each shard
     lengths = np.diff(first, append=len(shards))
     inside = np.arange(len(shards)) - np.repeat(first, lengths)
     starts = np.flatnonzero(inside % block_pairs == 0)
-    return Layout(np.append(starts, len(shards)), shards[starts], window_blocks, round_shards)
+    return Layout(np.append(starts, len(shards)), shards[starts], window_blocks, round_shards, run_pairs)
 
 
 def batch_order(cursor: int, batch_pairs: int, layout: Layout, seed: int) -> BatchOrder:
@@ -166,5 +170,6 @@ def _window_pairs(layout: Layout, seed: int, epoch: int, window: int) -> NDArray
     lengths = layout.starts[blocks + 1] - layout.starts[blocks]
     inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     pairs = np.repeat(layout.starts[blocks], lengths) + inside
-    ordered: NDArray[np.int64] = pairs[np.argsort(hashed(ORDER, seed, epoch, _PAIRS, pairs), kind="stable")]
+    runs = pairs - inside % layout.run_pairs  # each by its first pair
+    ordered: NDArray[np.int64] = pairs[np.argsort(hashed(ORDER, seed, epoch, _PAIRS, runs), kind="stable")]
     return ordered

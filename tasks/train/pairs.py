@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from storage.concurrency import in_threads
-from storage.manifests import Manifest, StoredFile, read_file, require_manifest
+from storage.manifests import Manifest, read_file, require_manifest
 from storage.root import Root, RootError
 from storage.shards import ShardReaders
 from storage.tables import read_table
 from tasks.records import Dropped
+from tasks.train.far_away import Paths
 from tasks.train.order import Layout, cut_layout
 
+Number = TypeVar("Number", np.int64, np.int32)
+
 _PLACES = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
+_FRAMES, _BOXES = ("start_frame", "end_frame"), ("anchor_box", "positive_box")
+_RUN_PAIRS = 4  # of one video, mostly: a batch of lone pairs holds hardly any of one video
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class PairTable:
 
     `shards` (N,) int64 indexes `readers` and `margins`, `rows` (N,) int64 the shard's index; `places` (N, 2, 2) int64
     is (byte offset, size) of anchor and positive; `groups` (N,) int64 numbers the near-duplicate groups of videos;
-    `margins` (S,) float64 is the stored crop's side over the box's.
+    `margins` (S,) float64 is the stored crop's side over the box's; `paths` is read for negatives of the same video
+    alone.
     """
 
     readers: ShardReaders
@@ -40,6 +47,7 @@ class PairTable:
     groups: NDArray[np.int64]
     margins: NDArray[np.float64]
     layout: Layout
+    paths: Paths | None = None
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -65,32 +73,49 @@ class PairTable:
         self.readers.close()
 
 
-def load_pairs(root: Root, triplets: str, cache: Path, cache_bytes: int | None = None) -> PairTable:
+def load_pairs(
+    root: Root,
+    triplets: str,
+    cache: Path,
+    cache_bytes: int | None = None,
+    negatives: Literal["other_videos", "far_away"] = "other_videos",
+) -> PairTable:
     """The pairs of a triplets unit (by key) whose split is train.
 
     Remote shards are copied to the folder `cache`, when they are first read, which keeps `cache_bytes`. Negatives are
-    other images of the batch, as in the authors' code; the index's own seeded negative is not read. Raises Dropped
-    where no pair or only one group of videos is there to train on, RootError where a unit is missing or damaged.
+    other images of the batch, as in the authors' code; the index's own seeded negative is not read. Where they may be
+    of the same video too ("far_away"), pairs that lie side by side come in runs. Raises Dropped where no pair or only
+    one group of videos is there to train on, RootError where a unit is missing or damaged.
     """
     manifest = require_manifest(root, "shard", triplets)
     data = read_file(root, manifest.files["triplets.parquet"])
     # As dictionaries: a million rows of strings take ten times as long.
-    with pq.ParquetFile(io.BytesIO(data), pre_buffer=False, read_dictionary=["split", "shard", "group"]) as file:
-        table = file.read(columns=["split", "shard", "row", "group"], use_threads=False)
+    names = ["split", "shard", "group", *(["video"] if negatives == "far_away" else [])]
+    with pq.ParquetFile(io.BytesIO(data), pre_buffer=False, read_dictionary=names) as file:
+        table = file.read(columns=[*names, "row"], use_threads=False)
     chosen = _is_train(table["split"])
     keys, shards = _numbered(table["shard"], chosen)
-    names, groups = _numbered(table["group"], chosen)
-    _require_two_groups(len(names))
+    distinct, groups = _numbered(table["group"], chosen)
+    _require_two_groups(len(distinct))
     rows = table["row"].to_numpy()[chosen].astype(np.int64)
     order = np.argsort(shards << 32 | rows, kind="stable")  # rows are int32: far quicker than by two keys
     shards, rows, groups = shards[order], rows[order], groups[order]
     bounds = np.searchsorted(shards, np.arange(len(keys) + 1))
     wanted = [(key, rows[begin:end]) for key, begin, end in zip(keys, bounds[:-1], bounds[1:], strict=True)]
-    found = list(in_threads(functools.partial(_find_places, root), wanted))
-    readers = ShardReaders(root, [file for file, _, _ in found], cache, cache_bytes)
-    places = np.concatenate([places for _, places, _ in found])
-    margins = np.array([margin for _, _, margin in found])
-    return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards))
+    columns = (*_PLACES, *(_FRAMES + _BOXES if negatives == "far_away" else ()))
+    found = list(in_threads(functools.partial(_read_index, root, columns), wanted))
+    readers = ShardReaders(root, [shard.files["pairs.tar"] for shard, _ in found], cache, cache_bytes)
+    places = np.concatenate([_stacked(index, _PLACES, np.int64) for _, index in found]).reshape(-1, 2, 2)
+    margins = np.array([_margin(shard) for shard, _ in found])
+    if negatives == "other_videos":
+        return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards))
+    videos = _numbered(table["video"], chosen)[1][order].astype(np.int32)
+    paths = Paths(
+        videos,
+        np.concatenate([_stacked(index, _FRAMES, np.int32) for _, index in found]),
+        np.concatenate([np.stack([_centred(index[name]) for name in _BOXES], axis=1) for _, index in found]),
+    )
+    return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards, run_pairs=_RUN_PAIRS), paths)
 
 
 def _is_train(column: Any) -> NDArray[np.bool_]:
@@ -114,19 +139,29 @@ def _codes(column: Any) -> tuple[list[str], NDArray[np.int32]]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
-def _find_places(root: Root, wanted: tuple[str, NDArray[np.int64]]) -> tuple[StoredFile, NDArray[np.int64], float]:
-    """The tar of a shard (by key), places (n, 2, 2) of n of its rows, and its margin."""
+def _read_index(root: Root, columns: Sequence[str], wanted: tuple[str, NDArray[np.int64]]) -> tuple[Manifest, pa.Table]:
+    """A shard (by key), and some columns of some rows of its index."""
     key, rows = wanted
     shard = require_manifest(root, "shard", key)
-    index = read_table(root, shard.files["index.parquet"], list(_PLACES))
+    index = read_table(root, shard.files["index.parquet"], columns)
     if rows[0] < 0 or rows[-1] >= len(index):
         row = rows[0] if rows[0] < 0 else rows[-1]
         raise RootError(
             f"root: {shard.files['index.parquet'].path} has {len(index)} rows, the triplet index names row {row}; "
             "run tritrack fsck --repair, then run again"
         )
-    places = np.stack([index[name].to_numpy() for name in _PLACES], axis=1).reshape(-1, 2, 2)
-    return shard.files["pairs.tar"], places[rows], _margin(shard)
+    return shard, index.take(rows)
+
+
+def _stacked(index: pa.Table, names: Sequence[str], kind: type[Number]) -> NDArray[Number]:
+    """(n, columns) of the named columns."""
+    return np.stack([index[name].to_numpy() for name in names], axis=1).astype(kind, copy=False)
+
+
+def _centred(boxes: pa.ChunkedArray) -> NDArray[np.float32]:
+    """(n, 3) float32 of a column of n boxes: centre x, centre y, longer side."""
+    x, y, width, height = boxes.combine_chunks().flatten().to_numpy().reshape(-1, 4).T
+    return np.stack([x + width / 2, y + height / 2, np.maximum(width, height)], axis=1)
 
 
 def _require_two_groups(num_groups: int) -> None:

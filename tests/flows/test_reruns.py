@@ -89,6 +89,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.both_hinges": (True, AFTER_TRAIN),
     "train.temperature": (0.2, AFTER_TRAIN),
     "train.context_weight": (0.5, AFTER_TRAIN),
+    "train.negatives": ("far_away", AFTER_TRAIN),
     "train.num_negatives": (1, AFTER_TRAIN),
     "train.hard_after_step": (5, AFTER_TRAIN),
     "train.hard_share": (1.0, AFTER_TRAIN),

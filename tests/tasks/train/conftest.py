@@ -58,10 +58,11 @@ def small_config() -> TrainConfig:
 def make_triplets(root: Root, tmp_path: Path) -> MakeTriplets:
     """`make_triplets(groups, pairs=5)` commits one shard a video and the triplet index; returns the index's key.
 
-    `groups` names each video's near-duplicate group; videos of a group named "held_out" are not for training.
+    `groups` names each video's near-duplicate group; videos of a group named "held_out" are not for training. All pairs
+    of a video begin at one frame, each `apart_px` to the right of the one before.
     """
 
-    def make(groups: tuple[str, ...], pairs: int = 5) -> str:
+    def make(groups: tuple[str, ...], pairs: int = 5, apart_px: float = 0.0) -> str:
         triplets = []
         for number, group in enumerate(groups):
             split = "held_out" if group == "held_out" else "train"
@@ -73,7 +74,7 @@ def make_triplets(root: Root, tmp_path: Path) -> MakeTriplets:
                 for pair in range(pairs):
                     anchor, positive = _patches(number, pair)
                     places = writer.add(f"v{number}-{pair}", {"anchor.jpg": anchor, "positive.jpg": positive})
-                    rows.append(_pair_row(f"v{number}-{pair}", f"video{number}", split, places))
+                    rows.append(_pair_row(f"v{number}-{pair}", f"video{number}", split, places, apart_px * pair))
             commit(root, document, {"pairs.tar": path, "index.parquet": table_bytes(rows, PAIR_SCHEMA)})
             triplets += [
                 {
@@ -103,7 +104,9 @@ def _patches(video: int, pair: int) -> tuple[bytes, bytes]:
     return first, second
 
 
-def _pair_row(sample: str, video: str, split: str, places: dict[str, tuple[int, int]]) -> dict[str, object]:
+def _pair_row(
+    sample: str, video: str, split: str, places: dict[str, tuple[int, int]], left_px: float
+) -> dict[str, object]:
     (anchor_offset, anchor_size), (positive_offset, positive_size) = places["anchor.jpg"], places["positive.jpg"]
     return {
         "sample": sample,
@@ -112,8 +115,8 @@ def _pair_row(sample: str, video: str, split: str, places: dict[str, tuple[int, 
         "estimator": "klt",
         "start_frame": 0,
         "end_frame": 30,
-        "anchor_box": [0.0, 0.0, 32.0, 32.0],
-        "positive_box": [8.0, 8.0, 32.0, 32.0],
+        "anchor_box": [left_px, 0.0, 32.0, 32.0],
+        "positive_box": [left_px + 8.0, 8.0, 32.0, 32.0],
         "anchor_offset": anchor_offset,
         "anchor_size": anchor_size,
         "positive_offset": positive_offset,

@@ -23,6 +23,7 @@ def layouts(draw: st.DrawFn) -> Layout:
         block_pairs=draw(st.integers(1, 20)),
         window_blocks=draw(st.integers(1, 12)),
         round_shards=draw(st.integers(1, 5)),
+        run_pairs=draw(st.integers(1, 6)),
     )
 
 
@@ -156,8 +157,11 @@ def slow_epoch(layout: Layout, seed: int, epoch: int) -> list[int]:
         blocks = [block for block, shard in enumerate(layout.shards) if shard in chosen]
         blocks.sort(key=lambda block: draw(1, block))
         for window in even_parts(blocks, layout.window_blocks):
-            pairs = [pair for block in window for pair in range(layout.starts[block], layout.starts[block + 1])]
-            order += sorted(pairs, key=lambda pair: draw(2, pair))
+            runs = []
+            for block in window:
+                pairs = list(range(layout.starts[block], layout.starts[block + 1]))
+                runs += [pairs[first : first + layout.run_pairs] for first in range(0, len(pairs), layout.run_pairs)]
+            order += itertools.chain(*sorted(runs, key=lambda run: draw(2, run[0])))
     return order
 
 

@@ -1,0 +1,68 @@
+"""Which tracks of one video certainly follow different things: those that ran side by side, far from one another.
+
+Distance in time proves nothing, since a thing comes back, at another place too. But what is in one frame at two places
+is two things, or two parts of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAR_SIDES = 2.0
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the tracks of N pairs ran.
+
+    `videos` (N,) int32 numbers the videos; `frames` (N, 2) int32: the anchor's and the positive's; `boxes` (N, 2, 3)
+    float32: centre x, centre y and longer side of their boxes, px of the source frame.
+    """
+
+    videos: NDArray[np.int32]
+    frames: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+
+    def of(self, pairs: NDArray[np.int64]) -> Paths:
+        """Those of some pairs (P,), in their order."""
+        return Paths(self.videos[pairs], self.frames[pairs], self.boxes[pairs])
+
+
+def far_away(paths: Paths) -> NDArray[np.bool_]:
+    """(P, P) bool, symmetric: couples of one video whose tracks have frames in common and are far apart in all of them.
+
+    Far: the centres of the boxes are `FAR_SIDES` of the longest side of the four boxes apart, or more. A box between
+    anchor and positive is taken on the straight line: what the camera does to both drops out of their distance.
+    """
+    result = np.zeros((len(paths.videos), len(paths.videos)), bool)
+    first, second = np.nonzero(np.triu(paths.videos[:, None] == paths.videos, 1))
+    begin = np.maximum(paths.frames[first, 0], paths.frames[second, 0])
+    end = np.minimum(paths.frames[first, 1], paths.frames[second, 1])
+    common = begin <= end
+    first, second, begin, end = first[common], second[common], begin[common], end[common]
+    before, after = (_centres(paths, second, time) - _centres(paths, first, time) for time in (begin, end))
+    sides = np.maximum(paths.boxes[first, :, 2].max(axis=1), paths.boxes[second, :, 2].max(axis=1))
+    far = _nearest(before, after) >= FAR_SIDES * sides
+    result[first[far], second[far]] = result[second[far], first[far]] = True
+    return result
+
+
+def _centres(paths: Paths, pairs: NDArray[np.int64], times: NDArray[np.int32]) -> NDArray[np.float64]:
+    """(C, 2) centres of the boxes of C pairs, each at its time, a frame."""
+    begin, end = paths.frames[pairs].T
+    share = ((times - begin) / np.maximum(end - begin, 1))[:, None]
+    boxes = paths.boxes[pairs, :, :2].astype(np.float64)
+    centres: NDArray[np.float64] = boxes[:, 0] * (1 - share) + boxes[:, 1] * share
+    return centres
+
+
+def _nearest(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C,) how near the straight lines from `before` to `after`, both (C, 2), come to 0."""
+    step = after - before
+    squares = (step**2).sum(axis=1)
+    share = -(before * step).sum(axis=1) / np.where(squares > 0, squares, 1)
+    nearest: NDArray[np.float64] = np.linalg.norm(before + step * share.clip(0, 1)[:, None], axis=1)
+    return nearest
