@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from flows.selection import SourceList
 from storage.keys import KeyDocument, digest_json
@@ -29,7 +30,10 @@ from tasks.shard.key import shard_document, triplets_document
 from tasks.shard.split import leave_out, split_videos
 from tasks.track.audit_key import audit_document
 from tasks.track.key import key_document as track_document
+from tasks.train.config import TrainConfig
+from tasks.train.folder import images_digest
 from tasks.train.key import key_document as train_document
+from tasks.train.objectives import samples_of
 
 _BOUNDED = frozenset({"unknown", "time_limit", "extractor_broken"})
 _VIDEOS_TOGETHER = 8  # of the torch estimator: a call on a GPU costs much the same for one video and for eight
@@ -193,7 +197,15 @@ def plan_shard(version: Version, config: RunConfig) -> ShardPlan:
 
 
 def plan_train(version: Version, config: RunConfig) -> StagePlan:
-    """One training run over the version's triplet index; nothing where there are no negatives to train with."""
+    """One training run over the version's triplet index, nothing where there are no negatives to train with; or over
+    labelled images, whatever the version holds.
+
+    Raises ValueError, in one line, where there are no such images.
+    """
+    if samples_of(config.train.objective) == "images":
+        place = str(Path(config.train.images).expanduser().absolute())  # a worker may run elsewhere
+        train = config.train.model_copy(update={"images": place})
+        return _train_stage(version, config, images_digest(place), ("", train))
     triplets = version.units.get("triplets")
     reached = reached_videos(version)
     groups = {
@@ -203,21 +215,28 @@ def plan_train(version: Version, config: RunConfig) -> StagePlan:
     }
     if triplets is None or len(groups) < 2:
         return StagePlan("train", note=f"needs tracks of two different videos to train on, has {len(groups)}")
-    document = train_document(config.train, config.seed, triplets.key)
+    return _train_stage(version, config, triplets.key, (triplets.key, config.train))
+
+
+def _train_stage(version: Version, config: RunConfig, samples: str, arguments: tuple[str, TrainConfig]) -> StagePlan:
+    """The stage with its one unit; `samples` as `tasks.train.key.key_document` takes it."""
+    document = train_document(config.train, config.seed, samples)
     item = f"{config.train.network}, {config.train.objective}"
     if stands(version.units.get("train"), document):
         return StagePlan("train", cached=(item,))
     work = "tasks.train.launch:train_network"
     seen = {"seen": {"dataset": version.name, "version": version.number}}
-    return StagePlan("train", (Unit(item, document, work, (triplets.key, config.train), options=seen),))
+    return StagePlan("train", (Unit(item, document, work, arguments, options=seen),))
 
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     """The benchmarks over the version's checkpoint, the audit of the tracker, then the report over their scores."""
     labels = labels_digest(config.evaluate.labels) if config.evaluate.labels else ""
     train, triplets = version.units.get("train"), version.units.get("triplets")
-    if train is None or triplets is None:
+    if train is None:
         return StagePlan("evaluate", note="there is no checkpoint yet")
+    if triplets is None:
+        return StagePlan("evaluate", note="needs tracks to measure the network on, has none")
     keys: dict[str, str] = {}
     units: list[Unit] = []
     cached: list[str] = []

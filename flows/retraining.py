@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flows.plan import plan_train
-from storage.keys import document_from_json, is_blessable, recipe_differences
+from storage.keys import KeyDocument, document_from_json, is_blessable, recipe_differences
 from storage.manifests import Manifest, read_manifest
 from storage.root import Root
 from storage.versions import ShardEntry, Version, reached_videos, read_version
@@ -38,6 +38,8 @@ def decide_training(root: Root, version: Version, config: RunConfig, retrain_sha
     before, after = manifest.recipe.to_json(), unit.document.recipe.to_json()
     if not is_blessable(before, after):
         return Retraining("; ".join(recipe_differences(before, after)))
+    if "images" in unit.document.inputs:
+        return _of_images(root, version, manifest, unit.document)
     trained, new, since, is_purged = _new_pairs(root, version, manifest)
     if is_purged:
         return Retraining("it was trained on a video that was purged since")
@@ -73,6 +75,17 @@ def _new_pairs(root: Root, version: Version, manifest: Manifest) -> tuple[int, i
     purged = {name.removesuffix(".json") for name in root.names("state/purged")}
     trained, new = sum(shard.pairs for shard in then.shards), count_new_pairs(then.shards, version)
     return trained, new, since, not purged.isdisjoint(reached_videos(then))
+
+
+def _of_images(root: Root, version: Version, manifest: Manifest, document: KeyDocument) -> Retraining:
+    """New pairs say nothing to a network of labelled images; other images do."""
+    if document_from_json(manifest.document).inputs != document.inputs:
+        return Retraining("train.images holds other images")
+    words = "train.images is as it was"
+    evaluated = (
+        {"evaluate": "the network is the one that was evaluated"} if _is_evaluated(root, version, manifest) else {}
+    )
+    return Retraining(words, {"train": words, **evaluated})
 
 
 def _is_evaluated(root: Root, version: Version, manifest: Manifest) -> bool:

@@ -30,7 +30,7 @@ from tasks.batch import InOrder, Intake, Outcome, Unit
 from tasks.limits import Limits
 from tasks.pool import WorkerPool
 from tasks.presets import RunConfig
-from tasks.records import Paused, Progress
+from tasks.records import Dropped, Paused, Progress
 
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
@@ -142,7 +142,8 @@ def _batches(run: Run, plan: StagePlan, pool: WorkerPool, intake: Intake) -> Ite
 def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]:
     """Run a plan's units one after the other in this process's main thread, where a cancellation reaches them.
 
-    A Dropped is an outcome here too, but fails the stage: what reduces over a data set has no second item.
+    A Dropped is an outcome here too, but fails the stage, with one line: what reduces over a data set has no second
+    item.
     """
     begin(run, plan)
     show_cached(plan)
@@ -153,8 +154,8 @@ def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]
         state = unit_task(unit.item, *arguments, return_state=True)
         try:
             outcomes[unit.key] = state.result()
-        except Paused as paused:
-            raise StageFailed(f"{plan.stage}: {paused}") from paused
+        except (Dropped, Paused) as ended:
+            raise StageFailed(f"{plan.stage}: {ended}") from ended
     return outcomes
 
 

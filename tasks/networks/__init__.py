@@ -19,6 +19,8 @@ NETWORKS = {
 }
 # Side of the smallest input; CaffeNet's pool5 then finds a map of 2 x 2, and of one cell nothing would be left.
 LEAST_PX = {"small": 32, "resnet18": 32, "caffenet": 39}
+# Of the files that are taken for images where a folder is given.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def load_backbone(path: str | Path) -> Encoder:

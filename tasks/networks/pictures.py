@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
@@ -15,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.jpeg import jpeg_size
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from tasks.networks import IMAGE_ENDINGS
 
 _BYTES_A_PIXEL = 8  # 16-bit RGBA; what is longer than so is no image of that many pixels
 _HEAD_BYTES = 30  # as far as the size of all but JPEG stands
@@ -49,7 +49,7 @@ def find_images(places: Iterable[str | Path]) -> list[str]:
         if os.path.isdir(place):
             inside = sorted(_walk(place))
             if not inside:
-                raise ValueError(f"images: folder {place!r} holds no {', '.join(ENDINGS)} file")
+                raise ValueError(f"images: folder {place!r} holds no {', '.join(IMAGE_ENDINGS)} file")
             found |= dict.fromkeys(inside)
         elif os.path.isfile(place):
             found[place] = None
@@ -61,7 +61,8 @@ def find_images(places: Iterable[str | Path]) -> list[str]:
 
 def read_picture(path: str, side_px: int, max_pixels: int) -> Picture:
     """The middle square of an image, scaled to `side_px`. Raises Unreadable, for whatever keeps it from being one."""
-    data = _read(path, max_pixels)
+    with sound_image(path, max_pixels) as file:
+        data = file.read()
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except (cv2.error, MemoryError) as error:
@@ -75,6 +76,31 @@ def read_picture(path: str, side_px: int, max_pixels: int) -> Picture:
     interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
     pixels = np.asarray(cv2.resize(square, (side_px, side_px), interpolation=interpolation), np.uint8)
     return Picture(path, width, height, pixels)
+
+
+@contextlib.contextmanager
+def sound_image(path: str, max_pixels: int) -> Iterator[BinaryIO]:
+    """An image file, open at its start, whose header is sound and within bounds. Raises Unreadable for any other."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise Unreadable("its name is no UTF-8") from error
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable("no file")
+            width, height = header_size(file)
+            if not width or not height:
+                raise Unreadable(f"has no pixels, its header says {width} x {height}")
+            if width * height > max_pixels:
+                raise Unreadable(f"too large, {width} x {height} px is over {max_pixels:,}")
+            if status.st_size > max_pixels * _BYTES_A_PIXEL:
+                raise Unreadable(f"too large, {status.st_size:,} bytes")
+            file.seek(0)
+            yield file
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
 
 
 def header_size(file: BinaryIO) -> tuple[int, int]:
@@ -106,32 +132,8 @@ def _walk(folder: str) -> Iterator[str]:
     for inside, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(inside, name)
-            if name.lower().endswith(ENDINGS) and os.path.isfile(path):
+            if name.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path):
                 yield path
-
-
-def _read(path: str, max_pixels: int) -> bytes:
-    """The bytes of an image file whose header is sound and within bounds."""
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise Unreadable("its name is no UTF-8") from error
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise Unreadable("no file")
-            width, height = header_size(file)
-            if not width or not height:
-                raise Unreadable(f"has no pixels, its header says {width} x {height}")
-            if width * height > max_pixels:
-                raise Unreadable(f"too large, {width} x {height} px is over {max_pixels:,}")
-            if status.st_size > max_pixels * _BYTES_A_PIXEL:
-                raise Unreadable(f"too large, {status.st_size:,} bytes")
-            file.seek(0)
-            return file.read()
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror}") from error
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:

@@ -37,21 +37,22 @@ def augment_draws(seed: int, epochs: ArrayLike, pairs: ArrayLike, view: int) -> 
 def decode_patch(
     jpeg: bytes, draws: NDArray[np.float64], augment: Augment, margin: float, side_px: int
 ) -> NDArray[np.uint8]:
-    """JPEG bytes -> (side_px, side_px, 3) uint8 RGB, cropped and mirrored by its draws (C,).
+    """The bytes of an image -> (side_px, side_px, 3) uint8 RGB, cropped and mirrored by its draws (C,).
 
     "mirror" takes the tracked box, which is the stored crop's middle, 1 / `margin` of its side; the others
-    a square of 0.6 to 1 of the stored side at a random place. Raises ValueError for bytes that are no image.
+    a square of 0.6 to 1 of the shorter side at a random place. Raises ValueError for bytes that are no image.
     """
     decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     if decoded is None:
         raise ValueError(f"a stored patch of {len(jpeg)} bytes is no JPEG image")
-    stored = min(decoded.shape[:2])
+    height, width = decoded.shape[:2]
+    stored = min(height, width)
     if augment == "mirror":
         side, left, top = round(stored / margin), 0.5, 0.5
     else:
         side = round(stored * (_SMALLEST_SIDE + (1 - _SMALLEST_SIDE) * draws[_SIDE]))
         left, top = draws[_LEFT], draws[_TOP]
-    x, y = int(left * (stored - side + 1)), int(top * (stored - side + 1))
+    x, y = int(left * (width - side + 1)), int(top * (height - side + 1))
     patch = decoded[y : y + side, x : x + side]
     if side != side_px:
         shrinks = side > side_px

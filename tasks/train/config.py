@@ -14,15 +14,20 @@ class TrainConfig(StageConfig):
     """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
 
     network: Literal["small", "resnet18", "caffenet"] = Field("small", description="The network.")
-    objective: Literal["ranking", "infonce", "slowness", "context", "autoencoder"] = Field(
+    objective: Literal["ranking", "infonce", "slowness", "context", "autoencoder", "supervised"] = Field(
         "ranking",
         description="The loss: ranking or infonce of tracked pairs; and to compare with, slowness (pairs without "
-        "negatives), context (relative position of patches) or autoencoder.",
+        "negatives), context (relative position of patches), autoencoder, or supervised (classes of images).",
+    )
+    images: str = outside_key(
+        "", "Local folder that supervised learns from: a subfolder of images a class. Its names and bytes are the key."
     )
     input_px: int = Field(64, ge=32, le=512, description="Side of the network's input.")
     embedding: int = Field(128, ge=8, le=4096, description="Width of the embedding.")
     steps: int = Field(1200, ge=1, description="Optimiser steps.")
-    pairs_per_batch: int = Field(64, ge=2, description="Pairs in a batch, over all ranks together.")
+    pairs_per_batch: int = Field(
+        64, ge=2, description="Pairs (images, of supervised) in a batch, over all ranks together."
+    )
     margin: float = Field(0.5, gt=0, le=2, description="Margin of the ranking hinge, on cosine distance.")
     both_hinges: bool = Field(
         False, description="Rank the negative against the positive patch too, as the authors' code does."
@@ -88,6 +93,16 @@ class TrainConfig(StageConfig):
         if self.init_from and self.continue_from:
             raise ValueError(
                 "train.init_from, train.continue_from: training begins with one of them; leave the other empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _images_with_labels(self) -> Self:
+        if self.objective == "supervised" and not self.images:
+            raise ValueError("train.images: empty; supervised learns from a folder with a subfolder of images a class")
+        if self.objective == "supervised" and self.context_weight:
+            raise ValueError(
+                "train.context_weight: adds to an objective of tracked pairs, not to supervised; set it to 0"
             )
         return self
 

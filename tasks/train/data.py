@@ -11,20 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.train.augment import augment_draws, decode_patch
+from tasks.train.augment import augment_draws
 from tasks.train.config import TrainConfig
-from tasks.train.far_away import far_away
 from tasks.train.order import batch_order, rank_slice, window_at
-from tasks.train.pairs import PairTable
+from tasks.train.samples import Samples
 
 _BATCHES_AHEAD = 2  # besides one a thread
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's part of a global batch of B pairs, b of them its own.
+    """One rank's part of a global batch of B samples of V images, b of them its own.
 
-    `images`: (2b, S, S, 3) uint8 RGB, anchors first, then their positives; `draws`: (2b, C) float64;
+    `images`: (V b, S, S, 3) uint8 RGB, of pairs anchors first, then their positives; `draws`: (V b, C) float64;
     `pairs` and `groups`: (B,) int64 of the whole batch; `far_away`: (B, B) bool, which of its pairs of one video show
     different things, or None where negatives come from other videos alone; `epoch`: epochs done at its end.
     """
@@ -37,13 +36,13 @@ class Batch:
     epoch: float
 
 
-def batch_pairs(config: TrainConfig, table: PairTable) -> int:
-    """Pairs in a global batch: as configured, or all of a smaller data set."""
+def batch_pairs(config: TrainConfig, table: Samples) -> int:
+    """Samples in a global batch: as configured, or all of a smaller data set."""
     return min(config.pairs_per_batch, len(table))
 
 
 def iterate_batches(
-    table: PairTable, config: TrainConfig, seed: int, *, cursor: int, steps: int, rank: int, ranks: int
+    table: Samples, config: TrainConfig, seed: int, *, cursor: int, steps: int, rank: int, ranks: int
 ) -> Iterator[Batch]:
     """The next `steps` batches after `cursor` samples, for one of `ranks`; raises as `read_batch` does."""
     cv2.setNumThreads(1)
@@ -69,31 +68,25 @@ def iterate_batches(
             prefetcher.shutdown(wait=True, cancel_futures=True)
 
 
-def read_batch(table: PairTable, config: TrainConfig, seed: int, cursor: int, rank: int, ranks: int) -> Batch:
-    """One rank's part of the global batch after `cursor` samples.
-
-    Raises RootError for a shard that is missing or damaged, ValueError naming shard and row for a damaged patch.
-    """
+def read_batch(table: Samples, config: TrainConfig, seed: int, cursor: int, rank: int, ranks: int) -> Batch:
+    """One rank's part of the global batch after `cursor` samples; raises as the samples' `decode` does."""
     size = batch_pairs(config, table)
     order = batch_order(cursor, size, table.layout, seed)
     own = rank_slice(size, rank, ranks)
     pairs, epochs = order.pairs[own], order.epochs[own]
-    draws = np.concatenate([augment_draws(seed, epochs, pairs, view) for view in (0, 1)])
+    draws = np.stack([augment_draws(seed, epochs, pairs, view) for view in range(table.views)])
     side = config.input_px
-    images = np.empty((2 * len(pairs), side, side, 3), np.uint8)
+    images = np.empty((table.views, len(pairs), side, side, 3), np.uint8)
     for number, pair in enumerate(pairs.tolist()):
-        margin = float(table.margins[table.shards[pair]])
-        for view, jpeg in enumerate(table.read(pair)):
-            place = view * len(pairs) + number
-            try:
-                images[place] = decode_patch(jpeg, draws[place], config.augment, margin, side)
-            except (ValueError, cv2.error) as error:  # cv2's own: no bytes at all
-                raise ValueError(
-                    f"{table.describe(pair)}: the {('anchor', 'positive')[view]} patch is damaged ({len(jpeg)} bytes "
-                    "that are no JPEG image); run tritrack fsck --repair, then run again"
-                ) from error
-    apart = None if table.paths is None else far_away(table.paths.of(order.pairs))
-    return Batch(images, draws, order.pairs, table.groups[order.pairs], apart, (cursor + size) / len(table))
+        table.decode(pair, draws[:, number], config.augment, images[:, number])
+    return Batch(
+        images.reshape(-1, side, side, 3),
+        draws.reshape(-1, draws.shape[2]),
+        order.pairs,
+        table.groups[order.pairs],
+        table.far_away(order.pairs),
+        (cursor + size) / len(table),
+    )
 
 
 class _Prefetch:
@@ -102,7 +95,7 @@ class _Prefetch:
     Shards of rounds that are over are released. An error is met again, and raised, where the shard is read.
     """
 
-    def __init__(self, table: PairTable, seed: int, thread: ThreadPoolExecutor, begin: int, end: int) -> None:
+    def __init__(self, table: Samples, seed: int, thread: ThreadPoolExecutor, begin: int, end: int) -> None:
         self._table, self._seed, self._thread = table, seed, thread
         self._end = end  # cursor after the last batch
         self._rounds: deque[tuple[int, list[int]]] = deque()  # asked for, as (cursor at its end, shards)
@@ -116,7 +109,7 @@ class _Prefetch:
         while self._round < cursor and self._next_round < self._end:
             window = window_at(self._next_round, layout, self._seed)
             shards = window.round_shards.tolist()
-            self._jobs += [(window.round_end, self._thread.submit(table.readers.open, shard)) for shard in shards]
+            self._jobs += [(window.round_end, self._thread.submit(table.fetch, shard)) for shard in shards]
             self._rounds.append((window.round_end, shards))
             self._round, self._next_round = self._next_round, window.round_end
         while self._window < cursor and self._next_window < self._end:
@@ -132,4 +125,4 @@ class _Prefetch:
         self._jobs = [(end, job) for end, job in self._jobs if end > cursor and not job.done()]
         while self._rounds and self._rounds[0][0] <= cursor:
             _, shards = self._rounds.popleft()
-            self._table.readers.release(set(shards).difference(*(others for _, others in self._rounds)))
+            self._table.release(set(shards).difference(*(others for _, others in self._rounds)))

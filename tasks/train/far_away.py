@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FAR_SIDES = 2.0
+# Of 1,341 tracks of 33 clips 14,017 couples have frames in common. At 1, 1.5 and 2 sides 55, 33 and 19 % of them are
+# far; by their boxes in every frame 3.1 %, none and none of these touch each other somewhere.
+FAR_SIDES = 1.5
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def train_network(
     device: Device = "auto",
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Train a network on a triplet index (by key) in `config.ranks` processes; returns the committed unit.
+    """Train a network on a triplet index (by key; empty where the objective learns from `config.images`) in
+    `config.ranks` processes; returns the committed unit.
 
     `seen`: the data set and the number of its version, kept in the unit's facts. Goes on from the newest
     checkpoint of the same key. Of several attempts at one unit the oldest trains and the others wait, to return

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -34,8 +33,8 @@ from tasks.train.objectives.building import build_objective
 from tasks.train.objectives.objective import Inputs, Objective
 from tasks.train.objectives.outcome import Outcome
 from tasks.train.order import rank_slice
-from tasks.train.pairs import PairTable, load_pairs
 from tasks.train.randomness import STEP, hashed
+from tasks.train.samples import Samples, load_samples
 from tasks.train.schedule import learning_rate, make_optimiser, momentum_tensors, restore_momentum, set_learning_rate
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ class Run:
     job: Job
     device: torch.device
     root: Root
-    table: PairTable
+    table: Samples
     network: Network
     objective: Objective
     optimiser: torch.optim.SGD
@@ -74,13 +73,14 @@ def train(job: Job, device: torch.device) -> Manifest | None:
     ValueError where there are more ranks than pairs in a batch.
     """
     root = open_root(job.root)
-    table = load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes, job.config.negatives)
+    table = load_samples(root, job)
     ranks = torch.distributed.get_world_size()
     if batch_pairs(job.config, table) < ranks:
         raise ValueError(f"train.ranks: {ranks} ranks cannot share a batch of {batch_pairs(job.config, table)} pairs")
     network = build_network(job.config.network, job.config.embedding, job.document.recipe.seed)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    objective = build_objective(job.config, network, job.document.recipe.seed).to(device)
+    num_classes = int(table.groups.max()) + 1
+    objective = build_objective(job.config, network, job.document.recipe.seed, num_classes).to(device)
     optimiser = make_optimiser(network, job.config, objective)
     start = _find_start(root, job, network, device)
     network.load_state_dict(network.state_dict() | start.network)
@@ -130,15 +130,15 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
     """The outcome of the whole global batch, from this rank's images and what the other ranks tell."""
     pixels = torch.from_numpy(batch.images).to(run.device).permute(0, 3, 1, 2).float()
     images = normalise(change_colours(pixels, batch.draws, run.job.config.augment))
+    groups = torch.from_numpy(batch.groups).to(run.device)
+    far_away = None if batch.far_away is None else torch.from_numpy(batch.far_away).to(run.device)
     inputs = Inputs(
         images=images.contiguous(memory_format=torch.channels_last),
         own=rank_slice(len(batch.groups), torch.distributed.get_rank(), torch.distributed.get_world_size()),
-        allowed=allowed_images(
-            torch.from_numpy(batch.groups).to(run.device),
-            None if batch.far_away is None else torch.from_numpy(batch.far_away).to(run.device),
-        ),
+        allowed=allowed_images(groups, far_away),
         seed=run.job.document.recipe.seed,
         step=step,
+        labels=groups,
     )
     outcome: Outcome = run.objective(run.network, inputs)
     return outcome
@@ -172,9 +172,10 @@ def commit_run(run: Run) -> Manifest:
     config, document = run.job.config, run.job.document
     spec = NetworkSpec(config.network, config.embedding, config.input_px, document.recipe.seed)
     steps, size = config.steps - run.start.step, batch_pairs(config, run.table)
-    images_per_second = 2 * size * steps / (time.monotonic() - run.begun)
+    images_per_second = run.table.views * size * steps / (time.monotonic() - run.begun)
     facts = {
         **run.job.seen,
+        **run.table.facts,
         "network": config.network,
         "parameters": num_parameters(run.network),
         "final_loss": run.metrics.final_loss(),
@@ -189,7 +190,7 @@ def commit_run(run: Run) -> Manifest:
             "metrics.parquet": run.metrics.table(),
             STATE: state_bytes(state(run, config.steps)),
         },
-        counts={"steps": config.steps, "pairs": len(run.table)},
+        counts={"steps": config.steps, **run.table.counts},
         facts=facts,
         seconds=run.seconds,
         device=str(run.device),

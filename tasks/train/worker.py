@@ -34,9 +34,8 @@ def main() -> int:
     try:
         train(job, device)
         torch.distributed.barrier()  # no rank leaves before the commit
-    except Dropped as dropped:
-        if rank == 0:
-            tell("dropped", kind=dropped.kind, reason=dropped.reason, words=dropped.words)
+    except Dropped as dropped:  # perhaps on this rank alone, where it decoded a damaged image
+        tell("dropped", kind=dropped.kind, reason=dropped.reason, words=dropped.words)
         return EXIT_DROPPED
     except Stopped as stopped:
         if rank == 0:

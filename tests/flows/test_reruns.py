@@ -81,6 +81,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "shard.compact_bytes": (0, NONE),  # the bytes are the same, and only growth merges
     "train.network": ("caffenet", AFTER_TRAIN),
     "train.objective": ("infonce", AFTER_TRAIN),
+    "train.images": ("elsewhere", NONE),  # the images themselves enter, where the objective learns from them
     "train.input_px": (96, AFTER_TRAIN),
     "train.embedding": (64, AFTER_TRAIN),
     "train.steps": (7, AFTER_TRAIN),

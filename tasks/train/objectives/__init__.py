@@ -6,4 +6,12 @@ OBJECTIVES = {
     "slowness": "tasks.train.objectives.slowness",
     "context": "tasks.train.objectives.context",
     "autoencoder": "tasks.train.objectives.autoencoder",
+    "supervised": "tasks.train.objectives.supervised",
 }
+# What an objective learns from, by the module that loads it.
+SAMPLES = {"pairs": "tasks.train.pairs", "images": "tasks.train.images"}
+
+
+def samples_of(objective: str) -> str:
+    """Which of SAMPLES an objective learns from."""
+    return "images" if objective == "supervised" else "pairs"

@@ -41,6 +41,6 @@ class Autoencoder(Objective):
         )
 
 
-def build(config: TrainConfig, network: Network) -> Autoencoder:
+def build(config: TrainConfig, network: Network, num_classes: int) -> Autoencoder:
     advice = f"another train.learning_rate (now {config.learning_rate:g}), or pairs from more videos"
     return Autoencoder(network.feature_width, advice)

@@ -15,15 +15,15 @@ from tasks.train.randomness import OBJECTIVE, hashed
 from tasks.variants import load_variant
 
 
-def build_objective(config: TrainConfig, network: Network, seed: int) -> Objective:
+def build_objective(config: TrainConfig, network: Network, seed: int, num_classes: int = 0) -> Objective:
     """The configured objective for a network, on the CPU; torch's generator of the caller stays as it was.
 
-    Raises ValueError for an unknown name.
+    `num_classes`: of the images, where it learns to tell them apart. Raises ValueError for an unknown name.
     """
-    objective = _build(config.objective, config, network, seed)
+    objective = _build(config.objective, config, network, seed, num_classes)
     if config.context_weight == 0:
         return objective
-    return WithContext(objective, _build("context", config, network, seed), config.context_weight)
+    return WithContext(objective, _build("context", config, network, seed, num_classes), config.context_weight)
 
 
 class WithContext(Objective):
@@ -39,9 +39,9 @@ class WithContext(Objective):
         return dataclasses.replace(outcome, loss=outcome.loss + self.weight * self.context(network, inputs).loss)
 
 
-def _build(name: str, config: TrainConfig, network: Network, seed: int) -> Objective:
+def _build(name: str, config: TrainConfig, network: Network, seed: int, num_classes: int) -> Objective:
     module = load_variant(OBJECTIVES, name, "objective")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(hashed(OBJECTIVE, seed)[0]))
-        objective: Objective = module.build(config, network)
+        objective: Objective = module.build(config, network, num_classes)
     return objective

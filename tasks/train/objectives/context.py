@@ -69,7 +69,7 @@ class Context(Objective):
         )
 
 
-def build(config: TrainConfig, network: Network) -> Context:
+def build(config: TrainConfig, network: Network, num_classes: int) -> Context:
     advice = f"another train.learning_rate (now {config.learning_rate:g}), or pairs from more videos"
     return Context(network.feature_width, advice)
 

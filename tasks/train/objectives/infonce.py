@@ -35,7 +35,7 @@ def compute_loss(embeddings: torch.Tensor, allowed: torch.Tensor, config: TrainC
     )
 
 
-def build(config: TrainConfig, network: Network) -> EmbeddingObjective:
+def build(config: TrainConfig, network: Network, num_classes: int) -> EmbeddingObjective:
     """The objective; it has no parameters of its own."""
     advice = (
         f"another train.learning_rate (now {config.learning_rate:g}), another train.temperature "

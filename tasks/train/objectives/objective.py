@@ -20,7 +20,7 @@ class Inputs:
 
     `images`: (2b, 3, S, S) float, as networks take them, anchors first, then their positives, each with its own
     augmentation; `allowed`: (B, 2B) bool, which of all anchors, then positives, may be a pair's negative; `step`
-    counts from 0.
+    counts from 0. Where samples are labelled images, `images` is (b, 3, S, S) and `labels` (B,) int64 their classes.
     """
 
     images: torch.Tensor
@@ -28,6 +28,7 @@ class Inputs:
     allowed: torch.Tensor
     seed: int
     step: int
+    labels: torch.Tensor | None = None
 
     @property
     def num_pairs(self) -> int:

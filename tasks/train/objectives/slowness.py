@@ -28,6 +28,6 @@ def compute_loss(embeddings: torch.Tensor, allowed: torch.Tensor, config: TrainC
     )
 
 
-def build(config: TrainConfig, network: Network) -> EmbeddingObjective:
+def build(config: TrainConfig, network: Network, num_classes: int) -> EmbeddingObjective:
     advice = "train.objective=ranking or infonce: slowness has no negatives, and one embedding for all is its optimum"
     return EmbeddingObjective(compute_loss, config, advice)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.networks.pictures import ENDINGS, Picture, Unreadable, find_images, header_size, read_picture
+from tasks.networks import IMAGE_ENDINGS
+from tasks.networks.pictures import Picture, Unreadable, find_images, header_size, read_picture
 from tests.tasks.networks.conftest import Encode, encoded, picture
 
 PLENTY = 10**6
@@ -188,7 +189,7 @@ def test_places_without_images_are_named(tmp_path: Path) -> None:
         ("gone.jpg", "does not exist; give image files or folders"),
         ("dangling.jpg", "is no file and no folder"),
         ("pipe.jpg", "is no file and no folder"),
-        ("empty", "holds no " + ", ".join(ENDINGS)),
+        ("empty", "holds no " + ", ".join(IMAGE_ENDINGS)),
     ):
         with pytest.raises(ValueError, match=rf"images: .*{name}' {words}"):
             find_images([tmp_path / name])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from tasks.variants import load_variant
 
 _PAIRS = 4
 _CONFIGS = {
-    **{name: TrainConfig.model_validate({"objective": name}) for name in OBJECTIVES},
+    **{name: TrainConfig.model_validate({"objective": name, "images": "folder"}) for name in OBJECTIVES},
     "infonce with context": TrainConfig(objective="infonce", context_weight=0.5),
 }
 
@@ -33,7 +35,7 @@ every_objective = pytest.mark.parametrize("name", _CONFIGS)
 def test_weights_are_a_pure_function_of_the_seed(name: str) -> None:
     network, config = build_network("small", 16, 0), _CONFIGS[name]
     before = torch.random.get_rng_state()
-    one, again, other = (build_objective(config, network, seed).state_dict() for seed in (3, 3, 4))
+    one, again, other = (build_objective(config, network, seed, _PAIRS).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert one.keys() == again.keys() == other.keys()
     assert all(torch.equal(one[key], again[key]) for key in one)
@@ -43,7 +45,7 @@ def test_weights_are_a_pure_function_of_the_seed(name: str) -> None:
 @every_objective
 def test_outcome_is_finite_and_its_loss_alone_has_a_gradient(name: str) -> None:
     network, objective = _built(name)
-    outcome = objective(network, _inputs())
+    outcome = objective(network, _inputs(name))
     scalars = {field: value for field, value in vars(outcome).items() if value is not None}
     assert all(value.shape == () and value.isfinite() for value in scalars.values())
     assert [field for field, value in scalars.items() if value.requires_grad] == ["loss"]
@@ -57,17 +59,17 @@ def test_outcome_is_finite_and_its_loss_alone_has_a_gradient(name: str) -> None:
 
 @every_objective
 def test_equal_steps_give_equal_bits(name: str) -> None:
-    (network, objective), inputs = _built(name), _inputs()
+    (network, objective), inputs = _built(name), _inputs(name)
     first, second = (objective(network, inputs).loss.detach() for _ in range(2))
     assert torch.equal(first, second)
 
 
 @every_objective
 def test_a_small_step_down_the_gradient_lowers_the_loss(name: str) -> None:
-    (network, objective), inputs = _built(name), _inputs()
+    (network, objective), inputs = _built(name), _inputs(name)
     network.double()
     objective.double()
-    doubled = Inputs(inputs.images.double(), inputs.own, inputs.allowed, inputs.seed, inputs.step)
+    doubled = dataclasses.replace(inputs, images=inputs.images.double())
     parameters = [*network.parameters(), *objective.parameters()]
     loss = objective(network, doubled).loss
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -84,8 +86,7 @@ def test_a_small_step_down_the_gradient_lowers_the_loss(name: str) -> None:
 @every_objective
 def test_batch_of_one_group_gives_no_nan(name: str) -> None:
     network, objective = _built(name)
-    inputs = Inputs(_images(), slice(0, _PAIRS), other_groups(torch.zeros(_PAIRS)), seed=2, step=7)
-    outcome = objective(network, inputs)
+    outcome = objective(network, _inputs(name, groups=torch.zeros(_PAIRS, dtype=torch.int64)))
     outcome.loss.backward()
     assert outcome.loss.isfinite()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
@@ -110,7 +111,7 @@ def test_embeddings_without_length_count_as_alike(name: str) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        outcome = objective(network, _inputs())
+        outcome = objective(network, _inputs(name))
     assert float(outcome.mean_cosine) == 1
 
 
@@ -134,25 +135,28 @@ def test_context_is_added_with_its_weight() -> None:
     pairs = build_objective(_CONFIGS["infonce"], network, 3)
     context = build_objective(_CONFIGS["context"], network, 3)
     with torch.no_grad():
-        both, alone, beside = (one(network, _inputs()) for one in (objective, pairs, context))
+        both, alone, beside = (one(network, _inputs("infonce")) for one in (objective, pairs, context))
     assert float(both.loss) == pytest.approx(float(alone.loss) + 0.5 * float(beside.loss))
     assert torch.equal(both.collapse_gap, alone.collapse_gap), "the embeddings are what may collapse"
     assert torch.equal(both.positive_cosine, alone.positive_cosine)
 
 
 def test_unknown_objective_names_the_choices() -> None:
-    choices = "autoencoder, context, infonce, ranking, slowness"
+    choices = "autoencoder, context, infonce, ranking, slowness, supervised"
     with pytest.raises(ValueError, match=f"objective: 'magic' is unknown; choose one of {choices}"):
         load_variant(OBJECTIVES, "magic", "objective")
 
 
 def _built(name: str) -> tuple[Network, Objective]:
     network = build_network("small", 16, 1)
-    return network, build_objective(_CONFIGS[name], network, 3)
+    return network, build_objective(_CONFIGS[name], network, 3, num_classes=_PAIRS)
 
 
-def _inputs(step: int = 7) -> Inputs:
-    return Inputs(_images(), slice(0, _PAIRS), other_groups(torch.arange(_PAIRS)), seed=2, step=step)
+def _inputs(name: str, step: int = 7, groups: torch.Tensor | None = None) -> Inputs:
+    """Each pair of a video of its own, or each image (the anchors alone) of a class of its own."""
+    groups = torch.arange(_PAIRS) if groups is None else groups
+    images = _images()[:_PAIRS] if name == "supervised" else _images()
+    return Inputs(images, slice(0, _PAIRS), other_groups(groups), seed=2, step=step, labels=groups)
 
 
 def _images() -> torch.Tensor:
@@ -168,7 +172,7 @@ def _train(network: Network, objective: Objective, config: TrainConfig, steps: i
     optimiser = make_optimiser(network, config, objective)
     monitor = Monitor(config.model_copy(update={"steps": steps}), objective.advice)
     for step in range(steps):
-        outcome = objective(network, _inputs(step))
+        outcome = objective(network, _inputs(config.objective, step))
         monitor.check(step + 1, outcome)
         optimiser.zero_grad()
         outcome.loss.backward()

@@ -135,7 +135,7 @@ def test_next_rounds_are_asked_for_before_they_are_read(
         """A pool of no threads: what is submitted is done at once."""
 
         def submit(self, function: object, *arguments: object) -> object:
-            if function == table.readers.open:
+            if function == table.fetch:
                 asked.append(arguments[0])  # type: ignore[arg-type]
             return type("Done", (), {"cancel": lambda self: False, "done": lambda self: True})()
 

@@ -36,7 +36,7 @@ torch.distributed.init_process_group(
     "gloo", store=torch.distributed.FileStore(store, ranks), rank=rank, world_size=ranks
 )
 caffenet._POOL5_SIDE = 1
-configs = {name: {"objective": name} for name in OBJECTIVES}
+configs = {name: {"objective": name, "images": "folder"} for name in OBJECTIVES}
 configs["ranking, hard"] = {"objective": "ranking", "hard_after_step": 0, "both_hinges": True}
 configs["infonce, context"] = {"objective": "infonce", "context_weight": 0.5}
 generator = torch.Generator().manual_seed(0)
@@ -52,9 +52,10 @@ for kind, network_name in itertools.product((torch.float64, torch.float32), NETW
         elif name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
     for name, settings in configs.items():
-        objective = build_objective(TrainConfig(**settings), network, 1).to(kind)
+        objective = build_objective(TrainConfig(**settings), network, 1, num_classes=3).to(kind)
         parameters = [*network.named_parameters(), *objective.named_parameters(prefix="objective")]
-        inputs = Inputs(images[:, own].flatten(0, 1).to(kind), own, other_groups(torch.arange(batch) % 3), 3, 0)
+        groups, views = torch.arange(batch) % 3, images[:1] if name == "supervised" else images
+        inputs = Inputs(views[:, own].flatten(0, 1).to(kind), own, other_groups(groups), 3, 0, groups)
         outcome = objective(network, inputs)
         network.zero_grad()
         outcome.loss.backward()
@@ -90,7 +91,7 @@ def test_every_network_and_objective_has_gradients(single: dict[str, torch.Tenso
                 found = {name: tensor for name, tensor in single.items() if name.startswith(f"{label}/")}
                 assert any(tensor.abs().max() > 10 * _SMALLEST for tensor in found.values() if tensor.ndim), label
                 owns = any("/objective." in name for name in found)
-                assert owns == (objective in {"context", "autoencoder", "infonce, context"}), label
+                assert owns == (objective in {"context", "autoencoder", "supervised", "infonce, context"}), label
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -39,6 +39,16 @@ def test_code_of_the_context_objective_enters_where_it_has_a_weight() -> None:
         assert module in key_document(config, 3, "t" * 64).recipe.code
 
 
+def test_images_stand_in_the_place_of_the_triplets() -> None:
+    config = TrainConfig(objective="supervised", images="here")
+    document = key_document(config, 3, "d" * 64)
+    assert document.inputs == {"images": "d" * 64}
+    assert "tasks.train.images" in document.recipe.code
+    assert "tasks.train.pairs" not in document.recipe.code
+    assert key_document(TrainConfig(objective="supervised", images="there"), 3, "d" * 64).key == document.key
+    assert "tasks.train.images" not in key_document(TrainConfig(), 3, "t" * 64).recipe.code
+
+
 def test_planner_and_parent_need_no_torch() -> None:
     program = (
         "import sys, tasks.train.key, tasks.train.launch; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
