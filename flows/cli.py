@@ -283,6 +283,24 @@ def embed(
         raise typer.Exit(1)
 
 
+@app.command("voc-folder")
+def voc_folder(
+    devkit: Annotated[
+        Path, typer.Argument(help="Folder with Annotations, ImageSets and JPEGImages, such as VOCdevkit/VOC2007.")
+    ],
+    out: Annotated[Path, typer.Argument(help="New or empty folder for the images, a subfolder a class.")],
+    split: Annotated[
+        str, typer.Option(help="Image set whose boxes are cut: train, val, trainval or test.")
+    ] = "trainval",
+    difficult: Annotated[bool, typer.Option("--difficult", help="Cut difficult boxes too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut the boxes of a PASCAL VOC devkit into a folder of labelled images, which train.images takes."""
+    from flows import voc
+
+    voc.cut_folder(devkit, out, _console, split=split, difficult=difficult, as_json=as_json)
+
+
 @app.command()
 def datasets(root: RootOption = None, as_json: JsonOption = False) -> None:
     """The data sets of a root, and what their newest versions hold."""

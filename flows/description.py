@@ -71,7 +71,9 @@ def explain_error(error: ValidationError, model: type[StageConfig] = RunConfig) 
         choices = first.get("ctx", {})["expected"].replace("'", "").replace(" or ", ", ")
         return f"{field}: {value!r} is unknown; choose one of {choices}{more}"
     said = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{field}: {value!r} {said}{more}" if field else f"{said}{more}"
+    if not field or (first["type"] == "value_error" and isinstance(value, Mapping)):  # of a section: it names its field
+        return f"{said}{more}"
+    return f"{field}: {value!r} {said}{more}"
 
 
 def _configure(preset: str, document: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from storage.contents import examine_file, read_stage
 from storage.history import UnitName, read_history
+from storage.keys import JSON
 from storage.layout import purged_path
 from storage.leases import live_leases
 from storage.manifests import Manifest, manifest_path, video_path
@@ -24,7 +25,8 @@ _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 class Purge:
     """What a purge did: data sets with the number of their new version, units and files removed, and bytes freed.
 
-    `trained`: training runs (keys) that saw the video; their checkpoints are left, and are the user's to judge.
+    `trained`: training runs (keys) that saw the video, or began at a network that did; their checkpoints are left, and
+    are the user's to judge.
     """
 
     video: str
@@ -118,7 +120,7 @@ def _made_from(root: Root, video: str) -> set[UnitName]:
     packed = list(_manifests(root, "shard"))
     shards = {one.key for one in packed if not tracks.isdisjoint(_strings(_inputs(one).get("tracks")))}
     indexes = {one.key for one in packed if not shards.isdisjoint(_strings(_inputs(one).get("shards")))}
-    saw = {one.key for one in _manifests(root, "train") if _inputs(one).get("triplets") in indexes}
+    saw = _trained_on(list(_manifests(root, "train")), indexes)
     scores = {
         one.key
         for one in _manifests(root, "evaluate")
@@ -126,6 +128,19 @@ def _made_from(root: Root, video: str) -> set[UnitName]:
     }
     named = {"track": tracks, "shard": shards | indexes, "train": saw, "evaluate": scores}
     return found | {(stage, key) for stage, keys in named.items() for key in keys}
+
+
+def _trained_on(units: Sequence[Manifest], indexes: set[str]) -> set[str]:
+    """Training units that saw one of the triplet indexes, or began at a network that did."""
+    saw = {unit.key for unit in units if _inputs(unit).get("triplets") in indexes}
+    while more := {unit.key for unit in units if not saw.isdisjoint(_beginnings(unit))} - saw:
+        saw |= more
+    return saw
+
+
+def _beginnings(unit: Manifest) -> set[JSON]:
+    parameters = unit.recipe.parameters
+    return {parameters.get("init_from"), parameters.get("continue_from")}
 
 
 def _manifests(root: Root, stage: str) -> Iterable[Manifest]:

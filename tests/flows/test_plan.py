@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from flows.plan import (
     all_failures,
     is_done,
     plan_download,
+    plan_evaluate,
     plan_run,
     plan_shard,
     plan_track,
@@ -24,7 +26,9 @@ from storage.versions import Failure, Version, counts_of
 from tasks.batch import Outcome
 from tasks.download.sources import source_at
 from tasks.presets import RunConfig
+from tasks.train.config import TrainConfig
 from tests.flows.imagined import chosen, imagined_outcomes, imagined_run, imagined_sources, imagined_video, ran
+from tests.tasks.train.shapes import write_shapes
 
 CONFIG = chosen()
 
@@ -207,6 +211,26 @@ def test_what_is_left_of_a_data_set_decides_about_training(first: Version) -> No
     assert plan.units == ()
     assert "two different videos" in plan.note
     assert counts_of(alone)["videos"] == 1
+
+
+def test_training_on_labelled_images_rests_on_them_alone(first: Version, tmp_path: Path) -> None:
+    images = write_shapes(tmp_path / "images", images=2)
+    train = TrainConfig(objective="supervised", images=str(images))
+    config = CONFIG.model_copy(update={"train": train})
+    (unit,) = plan_train(Version("new"), config).units
+    assert unit.document.inputs.keys() == {"images"}
+    assert (unit.item, unit.arguments) == ("small, supervised", ("", train))
+    assert plan_train(first, config).units[0].key == unit.key
+    trained, _ = _run(first, imagined_sources(*range(8)), config)
+    assert plan_train(trained, config).cached
+    _, ran = _run(trained, imagined_sources(*range(10)), config)
+    assert {stage for stage, _ in ran} == {"download", "track", "shard", "evaluate"}, "new videos are measured on"
+    moved = config.model_copy(update={"train": train.model_copy(update={"images": str(tmp_path / "moved")})})
+    images.rename(tmp_path / "moved")
+    assert plan_train(trained, moved).cached
+    with pytest.raises(ValueError, match=r"train.images: .* is no folder"):
+        plan_train(trained, config)
+    assert plan_evaluate(Version("new", units={"train": trained.units["train"]}), moved).note.startswith("needs tracks")
 
 
 def test_planning_imports_nothing_heavy() -> None:

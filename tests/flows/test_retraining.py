@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from storage.manifests import manifest_path
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version, version_path
 from tests.flows.imagined_nights import Web
+from tests.tasks.train.shapes import write_shapes
 
 FIRST = 40  # videos that the first night brings, each with as many pairs
 
@@ -119,3 +121,21 @@ def test_where_its_version_is_gone_the_pairs_of_its_manifest_are_the_measure(roo
     number = int(told.rsplit("version ", 1)[1])
     root.remove(version_path("night", number))
     assert "the training of 20" in _decide(root, 9.0).words
+
+
+def test_a_network_of_labelled_images_waits_for_other_images(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_shapes(tmp_path / "images", images=1)
+    fields = {"train_objective": "supervised", "train_images": str(images)}
+    assert "objective ranking → supervised" in _decide(root, 9.0, **fields).words
+    _night(root, FIRST, **fields)
+    _night(root, 3 * FIRST, trains=False, **fields)
+    assert _decide(root, 0.0, **fields).words == "nothing is new since the last training", "new pairs say nothing"
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.train.key.fingerprint", lambda *_: {"tasks.train.loop": "another"})
+        decided = _decide(root, 0.0, **fields)
+    assert decided.words == "train.images is as it was"
+    assert set(decided.left_out) == {"train", "evaluate"}
+    shutil.copy(images / "bar" / "000.jpg", images / "bar" / "001.jpg")
+    assert _decide(root, 9.0, **fields) == Retraining("train.images holds other images")

@@ -86,6 +86,17 @@ def test_a_purged_video_leaves_everything_that_was_made_from_it(root: Root, vers
         assert read_manifest(root, stage, key) is not None
 
 
+def test_networks_that_began_at_one_that_saw_the_video_are_told(root: Root, version: Version) -> None:
+    """However many trainings ago, and whatever they saw themselves."""
+    begun = [version.units["train"].key]
+    for name in ("init_from", "continue_from"):
+        document = KeyDocument(Recipe("train", 1, parameters={name: begun[-1]}), {"images": "0" * 64})
+        begun.append(commit(root, document, {"output.bin": name.encode()}).key)
+    other = _commit(root, "train", {"images": "1" * 64})
+    assert set(purge(root, GONE).trained) == set(begun)
+    assert all(read_manifest(root, "train", key) for key in (*begun, other))
+
+
 def test_the_next_version_is_without_it_and_its_sources_are_failed_for_good(root: Root, version: Version) -> None:
     purge(root, GONE)
     after = latest_version(root, "clips")
