@@ -83,7 +83,7 @@ def read_batch(table: PairTable, config: TrainConfig, seed: int, cursor: int, ra
         for view, jpeg in enumerate(table.read(pair)):
             place = view * len(pairs) + number
             try:
-                images[place] = decode_patch(jpeg, draws[place], config.augment, margin, side)
+                images[place] = decode_patch(jpeg, draws[place], config.augment, config.smallest_crop, margin, side)
             except (ValueError, cv2.error) as error:  # cv2's own: no bytes at all
                 raise ValueError(
                     f"{table.describe(pair)}: the {('anchor', 'positive')[view]} patch is damaged ({len(jpeg)} bytes "

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PATCH_PX, MARGIN, JPEG_QUALITY = 64, 1.15, 92  # those of the sample preset
+PATCH_PX, MARGIN, JPEG_QUALITY, SMALLEST_CROP = 64, 1.15, 92, 0.6  # those of the sample preset
 BATCH = 64
 SHARDS, VIDEO_PAIRS = 4, 25
 MANY, MANY_SHARDS, MANY_CURSOR = 1_000_000, 100, 12_345_678
@@ -244,7 +244,9 @@ class _Decode:
         from tasks.train.augment import decode_patch
 
         draws = self._draws[self._number(sample[0])]
-        return [decode_patch(sample[1 + view], draws[view], "colour", MARGIN, PATCH_PX) for view in (0, 1)]
+        return [
+            decode_patch(sample[1 + view], draws[view], "colour", SMALLEST_CROP, MARGIN, PATCH_PX) for view in (0, 1)
+        ]
 
 
 def _collate(samples: list[list[NDArray[np.uint8]]]) -> Any:
