@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader check clean
+.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -40,6 +40,11 @@ bench-shards: $(VENV)/.test
 # Training pairs a second beside webdataset, and the time to the first batch at a million: five minutes.
 bench-reader: $(VENV)/.test
 	$(BIN)/python -m tests.bench.reader
+
+# All that training needs, in one run: shards and reader as above, training steps beside one batch in memory, two ranks
+# beside one: a quarter of an hour on a quiet machine.
+bench-train: bench-shards bench-reader
+	$(BIN)/python -m tests.bench.training
 
 # Kills and faults by the hundred, on local disk and S3: `make chaos KILLS=20 PREFECT_KILLS=2 FAULTS=200 SEED=1 ROOT=s3`.
 KILLS ?= 90

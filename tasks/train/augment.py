@@ -1,4 +1,4 @@
-"""Augmentation: crop and mirror while decoding, colour on whole batches; every draw comes with its sample.
+"""Augmentation: crop, mirror and blur while decoding, colour on whole batches; every draw comes with its sample.
 
 Shapes: B images, C draws an image.
 """
@@ -14,18 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from tasks.train.randomness import AUGMENT, uniforms
 
-Augment = Literal["mirror", "crop", "colour"]
+Augment = Literal["mirror", "crop", "colour", "blur"]
 
 # Columns of the draws.
 _MIRROR, _SIDE, _LEFT, _TOP, _BRIGHTNESS, _CONTRAST, _SATURATION, _RED, _GREEN, _BLUE, _GREY = range(11)
-NUM_DRAWS = 11
+_BLURRED, _SIGMA = 11, 12
+NUM_DRAWS = 13
 
-_SMALLEST_SIDE = 0.6  # of the stored crop's side
 _JITTER = 0.4  # brightness, contrast and saturation change by up to this share
 _CHANNEL_JITTER = 0.2
 _GREY_SHARE = 0.2
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _MIDDLE = 127.5
+# Half of the images, sigma 0.1 to 2 px at 224 px, as SimCLR (Chen et al., ICML 2020); here as shares of the side.
+_BLUR_SHARE = 0.5
+_SMALLEST_SIGMA, _LARGEST_SIGMA = 0.1 / 224, 2.0 / 224
 
 
 def augment_draws(seed: int, epochs: ArrayLike, pairs: ArrayLike, view: int) -> NDArray[np.float64]:
@@ -35,12 +38,12 @@ def augment_draws(seed: int, epochs: ArrayLike, pairs: ArrayLike, view: int) -> 
 
 
 def decode_patch(
-    jpeg: bytes, draws: NDArray[np.float64], augment: Augment, margin: float, side_px: int
+    jpeg: bytes, draws: NDArray[np.float64], augment: Augment, smallest_crop: float, margin: float, side_px: int
 ) -> NDArray[np.uint8]:
-    """The bytes of an image -> (side_px, side_px, 3) uint8 RGB, cropped and mirrored by its draws (C,).
+    """The bytes of an image -> (side_px, side_px, 3) uint8 RGB, cropped, mirrored and blurred by its draws (C,).
 
-    "mirror" takes the tracked box, which is the stored crop's middle, 1 / `margin` of its side; the others
-    a square of 0.6 to 1 of the shorter side at a random place. Raises ValueError for bytes that are no image.
+    "mirror" takes the tracked box, which is the stored crop's middle, 1 / `margin` of its side; the others a square
+    of `smallest_crop` to 1 of the shorter side at a random place. Raises ValueError for bytes that are no image.
     """
     decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     if decoded is None:
@@ -50,13 +53,16 @@ def decode_patch(
     if augment == "mirror":
         side, left, top = round(stored / margin), 0.5, 0.5
     else:
-        side = round(stored * (_SMALLEST_SIDE + (1 - _SMALLEST_SIDE) * draws[_SIDE]))
+        side = max(1, round(stored * (smallest_crop + (1 - smallest_crop) * draws[_SIDE])))
         left, top = draws[_LEFT], draws[_TOP]
     x, y = int(left * (width - side + 1)), int(top * (height - side + 1))
     patch = decoded[y : y + side, x : x + side]
     if side != side_px:
         shrinks = side > side_px
         patch = cv2.resize(patch, (side_px, side_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if augment == "blur" and draws[_BLURRED] < _BLUR_SHARE:
+        sigma = side_px * (_SMALLEST_SIGMA + (_LARGEST_SIGMA - _SMALLEST_SIGMA) * draws[_SIGMA])
+        patch = cv2.GaussianBlur(patch, (0, 0), sigma)
     result: NDArray[np.uint8] = patch[:, ::-1] if draws[_MIRROR] < 0.5 else patch
     return result
 
@@ -67,7 +73,7 @@ def change_colours(pixels: torch.Tensor, draws: NDArray[np.float64], augment: Au
     Saturation or grey, gains of the channels, contrast about mid-grey and brightness are one affine map of
     RGB an image, so that a batch costs one matrix product.
     """
-    if augment != "colour":
+    if augment not in ("colour", "blur"):
         return pixels
     matrices, offsets = _colour_maps(draws)
     matrix = torch.from_numpy(matrices).to(pixels)

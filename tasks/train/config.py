@@ -59,8 +59,11 @@ class TrainConfig(StageConfig):
         "cosine", description="Decay to 0 by a half cosine, or by 10 every `decay_every_steps`."
     )
     decay_every_steps: int = Field(100_000, ge=1, description="Steps between the decays of the step schedule.")
-    augment: Literal["mirror", "crop", "colour"] = Field(
-        "colour", description="mirror only; with random crops; with colour changes too."
+    augment: Literal["mirror", "crop", "colour", "blur"] = Field(
+        "colour", description="mirror only; with random crops; with colour changes too; with blur too."
+    )
+    smallest_crop: float = Field(
+        0.6, ge=0.1, le=1, description="Side of the smallest random crop, as a share of the stored crop's side."
     )
     init_from: str = Field(
         "", description="First digits of the key of a trained network whose weights training begins with."

@@ -78,7 +78,7 @@ def read_batch(table: Samples, config: TrainConfig, seed: int, cursor: int, rank
     side = config.input_px
     images = np.empty((table.views, len(pairs), side, side, 3), np.uint8)
     for number, pair in enumerate(pairs.tolist()):
-        table.decode(pair, draws[:, number], config.augment, images[:, number])
+        table.decode(pair, draws[:, number], config, images[:, number])
     return Batch(
         images.reshape(-1, side, side, 3),
         draws.reshape(-1, draws.shape[2]),

@@ -16,7 +16,8 @@ from storage.keys import JSON
 from storage.root import Root, hash_file
 from tasks.networks.pictures import Unreadable, sound_image
 from tasks.records import Dropped
-from tasks.train.augment import Augment, decode_patch
+from tasks.train.augment import decode_patch
+from tasks.train.config import TrainConfig
 from tasks.train.folder import ImageFolder, digest_of, list_images
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
@@ -53,12 +54,13 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.files)
 
-    def decode(self, sample: int, draws: NDArray[np.float64], augment: Augment, out: NDArray[np.uint8]) -> None:
+    def decode(self, sample: int, draws: NDArray[np.float64], config: TrainConfig, out: NDArray[np.uint8]) -> None:
         """Fill `out` (1, S, S, 3) with an image, changed by its draws (1, C). Raises Dropped for a damaged one."""
         path = str(self.folder.path / self.files[sample])
         try:
             with sound_image(path, _MAX_PIXELS) as file:
-                out[0] = decode_patch(file.read(), draws[0], augment, 1.0, out.shape[1])
+                data = file.read()
+            out[0] = decode_patch(data, draws[0], config.augment, config.smallest_crop, 1.0, out.shape[1])
         except (Unreadable, ValueError, cv2.error) as error:
             why = "it does not decode" if isinstance(error, (ValueError, cv2.error)) else str(error)
             words = f"train.images: {path!r} is no whole image ({why}); mend or remove it, then run again"

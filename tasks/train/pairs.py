@@ -22,7 +22,8 @@ from storage.root import Root, RootError
 from storage.shards import ShardReaders
 from storage.tables import read_table
 from tasks.records import Dropped
-from tasks.train.augment import Augment, decode_patch
+from tasks.train.augment import decode_patch
+from tasks.train.config import TrainConfig
 from tasks.train.far_away import Paths, far_away
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
@@ -68,7 +69,7 @@ class PairTable:
     def __len__(self) -> int:
         return len(self.shards)
 
-    def decode(self, sample: int, draws: NDArray[np.float64], augment: Augment, out: NDArray[np.uint8]) -> None:
+    def decode(self, sample: int, draws: NDArray[np.float64], config: TrainConfig, out: NDArray[np.uint8]) -> None:
         """Fill `out` (2, S, S, 3) with anchor and positive, each changed by its draws (2, C).
 
         Raises RootError for a shard that is missing or damaged, ValueError naming shard and row for a damaged patch.
@@ -76,7 +77,7 @@ class PairTable:
         margin = float(self.margins[self.shards[sample]])
         for view, jpeg in enumerate(self.read(sample)):
             try:
-                out[view] = decode_patch(jpeg, draws[view], augment, margin, out.shape[1])
+                out[view] = decode_patch(jpeg, draws[view], config.augment, config.smallest_crop, margin, out.shape[1])
             except (ValueError, cv2.error) as error:  # cv2's own: no bytes at all
                 raise ValueError(
                     f"{self.describe(sample)}: the {('anchor', 'positive')[view]} patch is damaged ({len(jpeg)} bytes "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from storage.keys import JSON
 from storage.root import Root
-from tasks.train.augment import Augment
+from tasks.train.config import TrainConfig
 from tasks.train.job import Job
 from tasks.train.objectives import SAMPLES, samples_of
 from tasks.train.order import Layout
@@ -41,7 +41,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def decode(self, sample: int, draws: NDArray[np.float64], augment: Augment, out: NDArray[np.uint8]) -> None:
+    def decode(self, sample: int, draws: NDArray[np.float64], config: TrainConfig, out: NDArray[np.uint8]) -> None:
         """Fill `out` (V, S, S, 3) with a sample's images, each changed by its draws (V, C)."""
 
     def far_away(self, samples: NDArray[np.int64]) -> NDArray[np.bool_] | None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import hashlib
-import io
 import json
 import os
 import resource
@@ -28,13 +26,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PATCH_PX, MARGIN, JPEG_QUALITY = 64, 1.15, 92  # those of the sample preset
+from tests.bench.samples import MARGIN, commit_shards, patches, write_tar
+
+PATCH_PX, SMALLEST_CROP = 64, 0.6  # those of the sample preset
 BATCH = 64
-SHARDS, VIDEO_PAIRS = 4, 25
+SHARDS = 4
 MANY, MANY_SHARDS, MANY_CURSOR = 1_000_000, 100, 12_345_678
 NEGATIVES = ("other_videos", "far_away")
 FIRST_BATCH_LIMIT_SECONDS = 2.0
-_STORED_PX = round(PATCH_PX * MARGIN)
+STORED_PX = round(PATCH_PX * MARGIN)
 _WARM_BATCHES = 10  # taken before the clock starts: workers are up by then
 
 Batches = Iterator[NDArray[np.uint8]]  # (2 BATCH, PATCH_PX, PATCH_PX, 3) each
@@ -245,7 +245,9 @@ class _Decode:
         from tasks.train.augment import decode_patch
 
         draws = self._draws[self._number(sample[0])]
-        return [decode_patch(sample[1 + view], draws[view], "colour", MARGIN, PATCH_PX) for view in (0, 1)]
+        return [
+            decode_patch(sample[1 + view], draws[view], "colour", SMALLEST_CROP, MARGIN, PATCH_PX) for view in (0, 1)
+        ]
 
 
 def _collate(samples: list[list[NDArray[np.uint8]]]) -> Any:
@@ -295,16 +297,16 @@ def write_samples(folder: Path, pairs: int) -> None:
     shards = []
     for shard in range(SHARDS):
         path = folder / "tars" / f"{shard}.tar"
-        shards.append((path, _write_tar(path, range(pairs * shard // SHARDS, pairs * (shard + 1) // SHARDS))))
-    (folder / "key").write_text(_commit(folder / "root", shards))
+        shards.append((path, write_tar(path, range(pairs * shard // SHARDS, pairs * (shard + 1) // SHARDS), STORED_PX)))
+    (folder / "key").write_text(commit_shards(folder / "root", shards))
 
 
 def write_many(folder: Path) -> None:
     """A root of MANY pairs: each has its row, a few patches a shard stand for all."""
     path = folder / "few.tar"
-    places = _write_tar(path, range(BATCH))
+    places = write_tar(path, range(BATCH), STORED_PX)
     rows = np.arange(MANY // MANY_SHARDS)
-    (folder / "many-key").write_text(_commit(folder / "many", [(path, places[rows % BATCH])] * MANY_SHARDS))
+    (folder / "many-key").write_text(commit_shards(folder / "many", [(path, places[rows % BATCH])] * MANY_SHARDS))
 
 
 def write_streaming(folder: Path) -> None:
@@ -329,87 +331,8 @@ def _same(sample: dict[str, Any]) -> dict[str, Any]:
 
 def _samples(folder: Path) -> Iterator[dict[str, Any]]:
     for number in range(json.loads((folder / "samples.json").read_text())["pairs"]):
-        anchor, positive = _patches(number)
+        anchor, positive = patches(number, STORED_PX)
         yield {"number": number, "anchor": anchor, "positive": positive}
-
-
-def _write_tar(path: Path, numbers: range) -> NDArray[np.int64]:
-    """A shard as the pack stage writes it; places (n, 4) as its index holds them."""
-    from storage.shards import ShardWriter
-
-    rows = []
-    with ShardWriter(path) as writer:
-        for number in numbers:
-            anchor, positive = _patches(number)
-            record = json.dumps({"number": number, "provenance": "x" * 300}).encode()
-            places = writer.add(f"{number:07d}", {"anchor.jpg": anchor, "positive.jpg": positive, "json": record})
-            rows.append([*places["anchor.jpg"], *places["positive.jpg"]])
-    return np.array(rows)
-
-
-def _patches(number: int) -> tuple[bytes, bytes]:
-    """JPEG bytes of a coloured texture with noise, and of itself moved by a few pixels."""
-    random = np.random.default_rng(number)
-    coarse = random.integers(0, 256, (10, 10, 3), dtype=np.uint8)
-    texture = cv2.resize(coarse, (_STORED_PX + 8, _STORED_PX + 8), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    texture += random.integers(-9, 10, texture.shape, dtype=np.int16)
-    pixels = texture.clip(0, 255).astype(np.uint8)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    places = (slice(0, _STORED_PX), slice(8, 8 + _STORED_PX))
-    first, second = (cv2.imencode(".jpg", pixels[place, place], options)[1].tobytes() for place in places)
-    return first, second
-
-
-def _commit(url: Path, shards: list[tuple[Path, NDArray[np.int64]]]) -> str:
-    """Commit shards (tar, places) and their triplet index, as the shard stage does; its key."""
-    from storage.keys import KeyDocument, Recipe
-    from storage.manifests import commit
-    from storage.root import open_root
-    from tasks.records import PAIR_SCHEMA, TRIPLET_SCHEMA
-
-    root, columns = open_root(str(url)), []
-    for number, (tar, places) in enumerate(shards):
-        rows = np.arange(len(places), dtype=np.int32)
-        videos = np.array([_digest(f"{number}/{video}") for video in range(len(rows) // VIDEO_PAIRS + 1)])
-        video = videos[rows // VIDEO_PAIRS]
-        sample = np.char.add(np.strings.slice(video, 16), np.char.add("-", rows.astype(str)))
-        shared = {"split": ["train"] * len(rows), "video": video, "sample": sample}
-        offsets = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
-        index = shared | {"start_frame": rows, "end_frame": rows + 30} | dict(zip(offsets, places.T, strict=True))
-        corners = np.random.default_rng(number).uniform(0, 400, (2, len(rows), 2))
-        for name, corner in zip(("anchor_box", "positive_box"), corners, strict=True):
-            index[name] = list(np.concatenate([corner, np.full((len(rows), 2), PATCH_PX)], axis=1))
-        document = KeyDocument(Recipe("shard", 1, parameters={"margin": MARGIN}), inputs={"number": number})
-        commit(root, document, {"pairs.tar": tar, "index.parquet": _parquet(index, PAIR_SCHEMA)})
-        keys = np.full(len(rows), document.key)
-        columns.append(shared | {"shard": keys, "row": rows, "group": video})
-    whole = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
-    order = np.lexsort((whole["sample"], whole["group"]))  # as the triplet index orders its rows
-    whole = {name: column[order] for name, column in whole.items()}
-    other = np.random.default_rng(0).permutation(len(order))
-    whole |= {f"negative_{name}": whole[name][other] for name in ("shard", "row", "sample", "video")}
-    document = KeyDocument(Recipe("shard", 1), inputs={"triplets": len(order)})
-    commit(root, document, {"triplets.parquet": _parquet(whole, TRIPLET_SCHEMA)})
-    return document.key
-
-
-def _parquet(columns: dict[str, Any], schema: Any) -> bytes:
-    """Columns as `storage.tables.table_bytes` writes rows; columns that are not given are null."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = len(next(iter(columns.values())))
-    arrays = [
-        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(rows, field.type)
-        for field in schema
-    ]
-    sink = io.BytesIO()
-    pq.write_table(pa.table(arrays, schema=schema), sink, compression="zstd", row_group_size=4096)
-    return sink.getvalue()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _streaming() -> Any:

@@ -101,6 +101,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.schedule": ("step", AFTER_TRAIN),
     "train.decay_every_steps": (10, AFTER_TRAIN),
     "train.augment": ("crop", AFTER_TRAIN),
+    "train.smallest_crop": (0.3, AFTER_TRAIN),
     "train.init_part": ("convolutions", AFTER_TRAIN),
     "train.init_from": ("0" * 64, AFTER_TRAIN),
     "train.continue_from": ("0" * 64, AFTER_TRAIN),

@@ -21,7 +21,7 @@ from tasks.networks.images import to_tensor
 from tasks.networks.pictures import read_picture
 from tasks.networks.weights import load_network
 from tasks.records import Dropped
-from tasks.train.augment import decode_patch
+from tasks.train.augment import NUM_DRAWS, decode_patch
 from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
 from tasks.train.continuing import require_continuable
@@ -164,13 +164,13 @@ def test_crops_reach_the_ends_of_images_that_are_not_square() -> None:
     wide = np.repeat(np.arange(200, dtype=np.uint8)[None], 50, axis=0)
     for image, axis in ((wide, 1), (wide.T, 0)):
         data = cv2.imencode(".png", np.stack([image] * 3, axis=2))[1].tobytes()
-        draws = np.random.default_rng(0).uniform(size=(300, 11))
-        crops = [decode_patch(data, row, "crop", 1.0, 32).astype(int) for row in draws]
+        draws = np.random.default_rng(0).uniform(size=(300, NUM_DRAWS))
+        crops = [decode_patch(data, row, "crop", 0.6, 1.0, 32).astype(int) for row in draws]
         assert min(crop.min() for crop in crops) < 5
         assert max(crop.max() for crop in crops) > 194
         assert all(30 * 0.9 < np.ptp(crop) <= 50 for crop in crops), "squares of 30 to 50 px"
         assert all(np.ptp(crop, axis=1 - axis).max() <= 1 for crop in crops)
-        middle = decode_patch(data, draws[0], "mirror", 1.0, 32)
+        middle = decode_patch(data, draws[0], "mirror", 0.6, 1.0, 32)
         assert 73 <= middle.min() <= middle.max() <= 126, "the middle square"
 
 

@@ -112,23 +112,41 @@ def test_mirror_takes_the_tracked_box() -> None:
     jpeg = cv2.imencode(".png", image[..., ::-1])[1].tobytes()  # lossless, so that bytes can be compared
     kept, mirrored = np.full(NUM_DRAWS, 0.9), np.full(NUM_DRAWS, 0.1)
     box = image[4:36, 4:36]
-    assert np.array_equal(decode_patch(jpeg, kept, "mirror", 1.25, 32), box)
-    assert np.array_equal(decode_patch(jpeg, mirrored, "mirror", 1.25, 32), box[:, ::-1])
+    assert np.array_equal(decode_patch(jpeg, kept, "mirror", 0.6, 1.25, 32), box)
+    assert np.array_equal(decode_patch(jpeg, mirrored, "mirror", 0.6, 1.25, 32), box[:, ::-1])
 
 
 def test_crops_stay_inside_and_move() -> None:
     rows = np.repeat(np.arange(40, dtype=np.uint8)[:, None], 40, axis=1)
     jpeg = cv2.imencode(".png", np.stack([rows.T, rows, rows], axis=2)[..., ::-1])[1].tobytes()
     draws = augment_draws(0, np.zeros(200), np.arange(200), 0)
-    crops = np.stack([decode_patch(jpeg, row, "crop", 1.25, 16) for row in draws])
+    crops = np.stack([decode_patch(jpeg, row, "crop", 0.6, 1.25, 16) for row in draws])
     heights = crops[:, -1, 0, 1].astype(int) - crops[:, 0, 0, 1]
     assert 40 * 0.6 * 14 / 16 - 2 < heights.min() < heights.max() <= 39
     assert len({(int(crop[0, 0, 1]), int(crop[0].min())) for crop in crops}) > 50
 
 
+def test_half_of_the_images_are_blurred_and_the_others_left() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    jpeg = cv2.imencode(".png", image)[1].tobytes()
+    draws = augment_draws(0, np.zeros(60), np.arange(60), 0)
+    blurred = 0
+    for row in draws:
+        plain, changed = (decode_patch(jpeg, row, augment, 1.0, 1.0, 224) for augment in ("colour", "blur"))
+        if row[11] < 0.5:
+            blurred += 1
+            # White noise under a Gaussian of sigma s keeps 1 / (4 pi s^2) of its variance, where s is well over 0.5.
+            sigma = 0.1 + 1.9 * row[12]
+            if sigma > 0.8:
+                assert changed.var() / plain.var() == pytest.approx(1 / (4 * np.pi * sigma**2), rel=0.25)
+        else:
+            assert np.array_equal(plain, changed)
+    assert 20 <= blurred <= 40
+
+
 def test_undecodable_patch_is_an_error() -> None:
     with pytest.raises(ValueError, match="no JPEG image"):
-        decode_patch(b"not an image", np.zeros(NUM_DRAWS), "mirror", 1.0, 32)
+        decode_patch(b"not an image", np.zeros(NUM_DRAWS), "mirror", 0.6, 1.0, 32)
 
 
 def test_colours_change_as_pixel_arithmetic_says() -> None:
