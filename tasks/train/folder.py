@@ -53,11 +53,16 @@ def class_names(path: str) -> tuple[str, ...]:
 
 
 def images_digest(path: str) -> str:
-    """SHA-256 (hex) of all that the images are: their names below the folder, and their bytes. Raises as `list_images`
-    does."""
-    folder = list_images(path)
-    files = [file for of_class in folder.files for file in of_class]
-    return digest_of(files, in_threads(hash_file, (folder.path / file for file in files)))
+    """SHA-256 (hex) of all that the images are: their names below the folder, and their bytes.
+
+    Raises ValueError as `list_images` does, and for what cannot be read.
+    """
+    try:
+        folder = list_images(path)
+        files = [file for of_class in folder.files for file in of_class]
+        return digest_of(files, in_threads(hash_file, (folder.path / file for file in files)))
+    except OSError as error:
+        raise ValueError(f"train.images: {str(error.filename)!r} cannot be read ({error.strerror})") from error
 
 
 def digest_of(files: Iterable[str], hashed: Iterable[tuple[str, int]]) -> str:

@@ -102,6 +102,15 @@ def test_what_is_no_folder_of_classes_is_told_in_one_line(shapes: Path, make: ob
     assert "\n" not in str(raised.value)
 
 
+def test_a_file_that_cannot_be_read_is_named(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> tuple[str, int]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tasks.train.folder.hash_file", refuse)
+    with pytest.raises(ValueError, match=r"train.images: '.*ball/000.jpg' cannot be read \(Permission denied\)"):
+        images_digest(str(shapes))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
