@@ -23,6 +23,16 @@ class TrainConfig(StageConfig):
     embedding: int = Field(128, ge=8, le=4096, description="Width of the embedding.")
     steps: int = Field(1200, ge=1, description="Optimiser steps.")
     pairs_per_batch: int = Field(64, ge=2, description="Pairs in a batch, over all ranks together.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Parts that each rank's share of a batch goes through the network in: less memory, more time, the "
+        "same gradient, whose negatives are those of the whole batch.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the network's forward pass; weights, embeddings and loss are always float32."
+    )
     margin: float = Field(0.5, gt=0, le=2, description="Margin of the ranking hinge, on cosine distance.")
     both_hinges: bool = Field(
         False, description="Rank the negative against the positive patch too, as the authors' code does."

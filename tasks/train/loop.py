@@ -25,7 +25,9 @@ from tasks.train.begin import begin, state_bytes
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
+from tasks.train.device import require_precision
 from tasks.train.distributed import broadcast_bytes, sum_gradients
+from tasks.train.feeding import FedNetwork
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
 from tasks.train.monitor import Monitor
@@ -70,9 +72,10 @@ class Run:
 def train(job: Job, device: torch.device) -> Manifest | None:
     """Train to the last step and commit; the process group must be open. Returns rank 0's manifest.
 
-    Raises Dropped for data that cannot be trained on and for a run gone wrong, Stopped after SIGTERM,
-    ValueError where there are more ranks than pairs in a batch.
+    Raises Dropped for data that cannot be trained on, for a run gone wrong and for a device without the precision,
+    Stopped after SIGTERM, ValueError where there are more ranks than pairs in a batch.
     """
+    require_precision(job.config.precision, device)
     root = open_root(job.root)
     table = load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes)
     ranks = torch.distributed.get_world_size()
@@ -137,7 +140,7 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
         seed=run.job.document.recipe.seed,
         step=step,
     )
-    outcome: Outcome = run.objective(run.network, inputs)
+    outcome: Outcome = run.objective(FedNetwork(run.network, run.job.config), inputs)
     return outcome
 
 

@@ -85,6 +85,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.embedding": (64, AFTER_TRAIN),
     "train.steps": (7, AFTER_TRAIN),
     "train.pairs_per_batch": (8, AFTER_TRAIN),
+    "train.accumulate": (2, AFTER_TRAIN),  # sums in another order end in other bits
+    "train.precision": ("bfloat16", AFTER_TRAIN),
     "train.margin": (0.2, AFTER_TRAIN),
     "train.both_hinges": (True, AFTER_TRAIN),
     "train.temperature": (0.2, AFTER_TRAIN),
