@@ -19,9 +19,10 @@ from storage.root import Root, open_root
 from tasks.networks.building import build_network, num_parameters
 from tasks.networks.images import normalise
 from tasks.networks.network import Network
-from tasks.networks.weights import NetworkSpec, network_files
+from tasks.networks.weights import NetworkSpec, network_files, weights_bytes
 from tasks.train.augment import change_colours
 from tasks.train.begin import begin, state_bytes
+from tasks.train.best import Best
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
@@ -39,6 +40,9 @@ from tasks.train.order import rank_slice
 from tasks.train.pairs import PairTable, load_pairs
 from tasks.train.randomness import STEP, hashed
 from tasks.train.schedule import learning_rate, make_optimiser, momentum_tensors, restore_momentum, set_learning_rate
+
+BEST = "best.safetensors"
+"""A unit's file where `train.best_every_steps` asks for it: weights as in weights.safetensors, of `Best`."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +65,7 @@ class Run:
     start: Checkpoint
     monitor: Monitor
     metrics: Metrics
+    best: Best
     begun: float
 
     @property
@@ -92,9 +97,10 @@ def train(job: Job, device: torch.device) -> Manifest | None:
         objective.load_state_dict(start.objective)
         restore_momentum(network, optimiser, start.momentum)
         restore_momentum(objective, optimiser, start.objective_momentum)
-    monitor = Monitor(job.config, objective.advice, start.collapsed_steps)
-    metrics = Metrics(job.config, start.metrics)
-    run = Run(job, device, root, table, network, objective, optimiser, start, monitor, metrics, time.monotonic())
+    counts = start.collapsed_steps, start.skipped_steps, start.skipped_in_a_row
+    monitor = Monitor(job.config, objective.advice, *counts)
+    metrics, best = Metrics(job.config, start.metrics), start.best
+    run = Run(job, device, root, table, network, objective, optimiser, start, monitor, metrics, best, time.monotonic())
     take_steps(run)
     table.close()
     return commit_run(run) if torch.distributed.get_rank() == 0 else None
@@ -113,15 +119,20 @@ def take_steps(run: Run) -> None:
         outcome = forward(run, batch, step)
         run.optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
-        stop = sum_gradients(itertools.chain(run.network.parameters(), run.objective.parameters()), stop_asked())
+        parameters = itertools.chain(run.network.parameters(), run.objective.parameters())
+        finite, stop = sum_gradients(parameters, outcome.loss, stop_asked())
         rate = learning_rate(config, step)
-        set_learning_rate(run.optimiser, rate)
-        run.optimiser.step()
-
         done, loss = step + 1, float(outcome.loss.detach())
-        run.monitor.check(done, outcome)
-        run.metrics.add(done, batch.epoch, outcome, rate)
+        if finite:
+            set_learning_rate(run.optimiser, rate)
+            run.optimiser.step()
+            run.monitor.check(done, outcome)
+            run.metrics.add(done, batch.epoch, outcome, rate)
+        else:
+            logger.warning("step %d is left out: its loss or gradients are no finite numbers", done)
+            run.monitor.skip(done)
         if rank == 0:
+            run.best.see(config, done, loss if finite else None, run.network)
             run.metrics.tell_progress(done, batch.epoch, loss)
         if done < config.steps and (stop or done % config.checkpoint_every_steps == 0):
             save(run, done)
@@ -147,7 +158,7 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
 def save(run: Run, step: int) -> None:
     """Write the state after `step` steps; rank 0 alone."""
     if torch.distributed.get_rank() == 0:
-        path = save_checkpoint(run.root, run.job.attempt, state(run, step))
+        path = save_checkpoint(run.root, run.job.attempt, state(run, step), run.job.config.keep_checkpoints)
         logger.info("checkpoint of step %d at %s", step, path)
 
 
@@ -164,6 +175,9 @@ def state(run: Run, step: int) -> Checkpoint:
         metrics=run.metrics.tensor(),
         objective=run.objective.state_dict(),
         objective_momentum=momentum_tensors(run.objective, run.optimiser),
+        skipped_steps=run.monitor.skipped_steps,
+        skipped_in_a_row=run.monitor.skipped_in_a_row,
+        best=run.best,
     )
 
 
@@ -179,16 +193,21 @@ def commit_run(run: Run) -> Manifest:
         "parameters": num_parameters(run.network),
         "final_loss": run.metrics.final_loss(),
         "images_per_second": round(images_per_second, 1),
+        "skipped_steps": run.monitor.skipped_steps,
     }
+    files = {
+        **network_files(run.network, spec),
+        "metrics.parquet": run.metrics.table(),
+        STATE: state_bytes(state(run, config.steps)),
+    }
+    if run.best.network:
+        files[BEST] = weights_bytes(run.best.network)
+        facts |= {"best_step": run.best.step, "best_loss": run.best.loss}
     logger.info("trained %d steps, %.0f images/s, final loss %.4f", steps, images_per_second, run.metrics.final_loss())
     return commit(
         run.root,
         document,
-        {
-            **network_files(run.network, spec),
-            "metrics.parquet": run.metrics.table(),
-            STATE: state_bytes(state(run, config.steps)),
-        },
+        files,
         counts={"steps": config.steps, "pairs": len(run.table)},
         facts=facts,
         seconds=run.seconds,

@@ -104,6 +104,9 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.init_part": ("convolutions", AFTER_TRAIN),
     "train.init_from": ("0" * 64, AFTER_TRAIN),
     "train.continue_from": ("0" * 64, AFTER_TRAIN),
+    "train.best_every_steps": (7, AFTER_TRAIN),
+    "train.skip_budget": (0, NONE),  # it decides whether a run ends, not what it ends in
+    "train.keep_checkpoints": (5, NONE),
     "train.ranks": (2, NONE),
     "train.checkpoint_every_steps": (7, NONE),
     "train.loader_workers": (2, NONE),

@@ -58,7 +58,7 @@ def test_the_units_own_checkpoint_comes_first(root: Root) -> None:
     config = TrainConfig(embedding=16)
     unit, network = _trained(root, config, seed=3), build_network("small", 16, 0)
     own = Checkpoint(5, 40, "k" * 64, 1.0, 0, network.state_dict(), {}, _no_metrics())
-    save_checkpoint(root, "a" * 8, own)
+    save_checkpoint(root, "a" * 8, own, keep=2)
     assert begin(root, "k" * 64, config.model_copy(update={"continue_from": unit.key}), network).step == 5
 
 

@@ -62,14 +62,20 @@ for kind, network_name in itertools.product(kinds, NETWORKS):
         network.zero_grad()
         outcome.loss.backward()
         asked = name == "slowness"
-        stop = sum_gradients((parameter for _, parameter in parameters), stop=asked and rank == ranks - 1)
-        assert stop == asked, "one rank's wish is everybody's"
+        agreed = sum_gradients((one for _, one in parameters), outcome.loss, stop=asked and rank == ranks - 1)
+        assert agreed == (True, asked), "one rank's wish is everybody's"
         label = f"{str(kind)[6:]}/{network_name}/{name}"
         for parameter_name, parameter in parameters:
             if parameter.grad is not None:
                 step = -(-parameter.numel() // 20_000)
                 result[f"{label}/{parameter_name}"] = parameter.grad.flatten()[::step].clone()
         result |= {f"{label}/{field}": value.detach() for field, value in vars(outcome).items() if value is not None}
+for number, place in itertools.product((torch.nan, torch.inf), ("loss", "gradient")):  # of one rank
+    loss, parameter = torch.zeros(()), torch.nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.zeros(3)
+    if rank == ranks - 1:
+        (loss if place == "loss" else parameter.grad[1]).fill_(number)
+    assert sum_gradients([parameter], loss, stop=False) == (False, False), "a step is left out by all or by none"
 for data in (b"", b"checkpoint of rank 0"):
     assert broadcast_bytes(data if rank == 0 else b"another", torch.device("cpu")) == data
 safetensors.torch.save_file(result, f"{out}.{rank}")
