@@ -91,6 +91,9 @@ class TrainConfig(StageConfig):
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
     keep_checkpoints: int = outside_key(2, "The newest checkpoints of a running training that are kept.", ge=1, le=1000)
+    tensorboard: str = outside_key(
+        "", "Local folder that TensorBoard reads: curves and pictures of the training while it goes; empty: none."
+    )
     loader_workers: int = outside_key(1, "Threads of each rank that read and decode ahead of the network.", ge=1, le=64)
     cache_bytes: int = outside_key(
         20_000_000_000, "Bytes of remote shards kept on this machine's disk (in TRITRACK_CACHE).", ge=0
@@ -100,6 +103,12 @@ class TrainConfig(StageConfig):
     def _large_enough(self) -> Self:
         if self.input_px < LEAST_PX[self.network]:
             raise ValueError(f"train.input_px: {self.network} takes {LEAST_PX[self.network]} px or more")
+        return self
+
+    @model_validator(mode="after")
+    def _a_local_folder(self) -> Self:
+        if "://" in self.tensorboard:
+            raise ValueError(f"train.tensorboard: takes a folder of this machine, not {self.tensorboard}")
         return self
 
     @model_validator(mode="after")

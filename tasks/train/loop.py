@@ -23,6 +23,7 @@ from tasks.networks.weights import NetworkSpec, network_files, weights_bytes
 from tasks.train.augment import change_colours
 from tasks.train.begin import begin, state_bytes
 from tasks.train.best import Best
+from tasks.train.board import Board, contact_sheet
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
@@ -66,6 +67,7 @@ class Run:
     monitor: Monitor
     metrics: Metrics
     best: Best
+    board: Board | None
     begun: float
 
     @property
@@ -99,9 +101,14 @@ def train(job: Job, device: torch.device) -> Manifest | None:
         restore_momentum(objective, optimiser, start.objective_momentum)
     counts = start.collapsed_steps, start.skipped_steps, start.skipped_in_a_row
     monitor = Monitor(job.config, objective.advice, *counts)
-    metrics, best = Metrics(job.config, start.metrics), start.best
-    run = Run(job, device, root, table, network, objective, optimiser, start, monitor, metrics, best, time.monotonic())
-    take_steps(run)
+    metrics, board = Metrics(job.config, start.metrics), _open_board(job, start.step)
+    state = network, objective, optimiser, start, monitor, metrics, start.best
+    run = Run(job, device, root, table, *state, board, time.monotonic())
+    try:
+        take_steps(run)
+    finally:
+        if board is not None:
+            board.close()
     table.close()
     return commit_run(run) if torch.distributed.get_rank() == 0 else None
 
@@ -127,7 +134,8 @@ def take_steps(run: Run) -> None:
             set_learning_rate(run.optimiser, rate)
             run.optimiser.step()
             run.monitor.check(done, outcome)
-            run.metrics.add(done, batch.epoch, outcome, rate)
+            row = run.metrics.add(done, batch.epoch, outcome, rate)
+            show(run, batch, outcome, step, row)
         else:
             logger.warning("step %d is left out: its loss or gradients are no finite numbers", done)
             run.monitor.skip(done)
@@ -142,17 +150,32 @@ def take_steps(run: Run) -> None:
 
 def forward(run: Run, batch: Batch, step: int) -> Outcome:
     """The outcome of the whole global batch, from this rank's images and what the other ranks tell."""
+    outcome: Outcome = run.objective(FedNetwork(run.network, run.job.config), make_inputs(run, batch, step))
+    return outcome
+
+
+def make_inputs(run: Run, batch: Batch, step: int) -> Inputs:
+    """What the objective gets of a batch."""
     pixels = torch.from_numpy(batch.images).to(run.device).permute(0, 3, 1, 2).float()
     images = normalise(change_colours(pixels, batch.draws, run.job.config.augment))
-    inputs = Inputs(
+    return Inputs(
         images=images.contiguous(memory_format=torch.channels_last),
         own=rank_slice(len(batch.groups), torch.distributed.get_rank(), torch.distributed.get_world_size()),
         allowed=other_groups(torch.from_numpy(batch.groups).to(run.device)),
         seed=run.job.document.recipe.seed,
         step=step,
     )
-    outcome: Outcome = run.objective(FedNetwork(run.network, run.job.config), inputs)
-    return outcome
+
+
+def show(run: Run, batch: Batch, outcome: Outcome, step: int, row: dict[str, float]) -> None:
+    """Put a step that was taken on the board, where there is one."""
+    if run.board is None:
+        return
+    if row:
+        run.board.tell(row, 2 * len(batch.pairs))
+    if run.board.wants_sheet(step + 1):
+        fed = FedNetwork(run.network, run.job.config)
+        run.board.show(step + 1, contact_sheet(fed, make_inputs(run, batch, step), outcome))
 
 
 def save(run: Run, step: int) -> None:
@@ -224,6 +247,11 @@ def _find_start(root: Root, job: Job, network: Network, device: torch.device) ->
     found = parse_checkpoint(broadcast_bytes(data, device))
     assert found is not None, "rank 0 is of this very Tritrack"
     return found
+
+
+def _open_board(job: Job, step: int) -> Board | None:
+    wanted = job.config.tensorboard and torch.distributed.get_rank() == 0
+    return Board(job.config, job.document.key, step) if wanted else None
 
 
 def _listen_for_sigterm() -> Callable[[], bool]:

@@ -109,6 +109,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.keep_checkpoints": (5, NONE),
     "train.ranks": (2, NONE),
     "train.checkpoint_every_steps": (7, NONE),
+    "train.tensorboard": ("logs", NONE),
     "train.loader_workers": (2, NONE),
     "train.cache_bytes": (0, NONE),
     "evaluate.benchmarks": (("classification",), EVALUATE),
