@@ -99,11 +99,24 @@ def train(job: Job, device: torch.device) -> Manifest | None:
         objective.load_state_dict(start.objective)
         restore_momentum(network, optimiser, start.momentum)
         restore_momentum(objective, optimiser, start.objective_momentum)
-    counts = start.collapsed_steps, start.skipped_steps, start.skipped_in_a_row
-    monitor = Monitor(job.config, objective.advice, *counts)
-    metrics, board = Metrics(job.config, start.metrics), _open_board(job, start.step)
-    state = network, objective, optimiser, start, monitor, metrics, start.best
-    run = Run(job, device, root, table, *state, board, time.monotonic())
+    board = _open_board(job, start.step)
+    run = Run(
+        job=job,
+        device=device,
+        root=root,
+        table=table,
+        network=network,
+        objective=objective,
+        optimiser=optimiser,
+        start=start,
+        monitor=Monitor(
+            job.config, objective.advice, start.collapsed_steps, start.skipped_steps, start.skipped_in_a_row
+        ),
+        metrics=Metrics(job.config, start.metrics),
+        best=start.best,
+        board=board,
+        begun=time.monotonic(),
+    )
     try:
         take_steps(run)
     finally:

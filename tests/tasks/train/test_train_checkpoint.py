@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
 from storage.root import Root
@@ -85,6 +87,15 @@ def test_checkpoint_of_another_unit_is_passed_over(root: Root, caplog: pytest.Lo
 def test_newer_schema_is_not_read() -> None:
     data = checkpoint_bytes(_checkpoint(5)).replace(b'schema\\": 2', b'schema\\": 9')
     assert parse_checkpoint(data) is None
+
+
+def test_the_schema_before_skipped_steps_is_read() -> None:
+    header = {"schema": 1, "step": 5, "cursor": 320, "key": _KEY, "seconds": 3.5, "collapsed_steps": 4}
+    tensors = {"network.layer.weight": torch.ones(2), "metrics": torch.zeros(0, len(METRIC_SCHEMA))}
+    found = parse_checkpoint(safetensors.torch.save(tensors, metadata={"tritrack": json.dumps(header)}))
+    assert found is not None
+    assert (found.step, found.skipped_steps, found.skipped_in_a_row, found.best) == (5, 0, 0, Best())
+    assert found.network.keys() == {"layer.weight"}
 
 
 def test_momentum_survives_in_every_layout() -> None:
