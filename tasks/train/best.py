@@ -35,13 +35,14 @@ class Best:
         """Look at one step (counted from 1), in order; `loss` is None for a step that was skipped."""
         if config.best_every_steps == 0:
             return
-        if config.objective == "ranking" and step == config.hard_after_step + 1:
-            self.loss, self.window_loss, self.window_steps = math.inf, 0.0, 0
+        hardens = config.hard_after_step if config.objective == "ranking" else 0  # steps before negatives are hard
+        if step == hardens + 1:
+            self.window_loss, self.window_steps = 0.0, 0
         if loss is not None:
             self.window_loss, self.window_steps = self.window_loss + loss, self.window_steps + 1
         if step % config.best_every_steps == 0 and self.window_steps:
             mean = self.window_loss / self.window_steps
             self.window_loss, self.window_steps = 0.0, 0
-            if mean < self.loss:
+            if mean < self.loss or self.step <= hardens < step:
                 self.step, self.loss = step, mean
                 self.network = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
