@@ -18,6 +18,13 @@ def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     return normalise(pixels)
 
 
+def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
+    """`to_tensor` undone: (B, 3, H, W) floats as networks take them -> (B, H, W, 3) uint8 RGB."""
+    mean = torch.tensor(MEAN_RGB, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    pixels = (images * SCALE + mean).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) float32 RGB in 0 to 255 -> the same, minus the channel means, over `SCALE`."""
     mean = torch.tensor(MEAN_RGB, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)

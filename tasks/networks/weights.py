@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 import safetensors.torch
+import torch
 
 from storage.manifests import Manifest, read_file
 from storage.root import Root, RootError
@@ -28,11 +29,17 @@ class NetworkSpec:
 
 def network_files(network: Network, spec: NetworkSpec) -> dict[str, bytes]:
     """A unit's files `WEIGHTS` and `DESCRIPTION`; equal weights give equal bytes."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     return {
-        WEIGHTS: safetensors.torch.save(tensors),
+        WEIGHTS: weights_bytes(network.state_dict()),
         DESCRIPTION: json.dumps(asdict(spec), indent=1).encode(),
     }
+
+
+def weights_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
+    """Tensors by name as one safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data: bytes = safetensors.torch.save(plain)
+    return data
 
 
 def load_network(root: Root, manifest: Manifest) -> tuple[Network, NetworkSpec]:

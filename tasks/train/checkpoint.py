@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import safetensors.torch
 import torch
 
 from storage.root import Root
 from tasks.train.attempts import checkpoint_path, checkpoint_paths, is_whole
+from tasks.train.best import Best
 
-SCHEMA = 1
-_KEPT = 2
+SCHEMA = 2  # 1: without what was skipped and what was best
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ class Checkpoint:
     """The state after `step` optimiser steps.
 
     `cursor`: samples consumed; `key`: of the unit; `seconds`: of training so far, over all attempts;
-    `collapsed_steps`: of the monitor; `network` and `momentum`: tensors by name, and the same of the
-    objective's own parameters; `metrics`: (rows, 8) float64 in the order of METRIC_SCHEMA.
+    `collapsed_steps`, `skipped_steps` and `skipped_in_a_row`: of the monitor; `network` and `momentum`: tensors by
+    name, and the same of the objective's own parameters; `metrics`: (rows, 8) float64 in the order of METRIC_SCHEMA.
     """
 
     step: int
@@ -41,14 +41,17 @@ class Checkpoint:
     metrics: torch.Tensor
     objective: dict[str, torch.Tensor] = field(default_factory=dict)
     objective_momentum: dict[str, torch.Tensor] = field(default_factory=dict)
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    best: Best = field(default_factory=Best)
 
 
-def save_checkpoint(root: Root, attempt: str, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint whole and keep the two newest of the unit; returns its path below the root."""
+def save_checkpoint(root: Root, attempt: str, checkpoint: Checkpoint, keep: int) -> str:
+    """Write a checkpoint whole and keep the `keep` newest of the unit; returns its path below the root."""
     data = checkpoint_bytes(checkpoint)
     path = checkpoint_path(checkpoint.key, attempt, checkpoint.step, data)
     root.write_bytes(path, data)
-    for old in checkpoint_paths(root, checkpoint.key)[_KEPT:]:
+    for old in checkpoint_paths(root, checkpoint.key)[keep:]:
         root.remove(old)
     return path
 
@@ -76,6 +79,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     tensors |= {f"objective.{name}": tensor for name, tensor in checkpoint.objective.items()}
     tensors |= {f"objective_momentum.{name}": tensor for name, tensor in checkpoint.objective_momentum.items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in checkpoint.best.network.items()}
     tensors["metrics"] = checkpoint.metrics
     header = {
         "schema": SCHEMA,
@@ -84,6 +88,9 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "key": checkpoint.key,
         "seconds": checkpoint.seconds,
         "collapsed_steps": checkpoint.collapsed_steps,
+        "skipped_steps": checkpoint.skipped_steps,
+        "skipped_in_a_row": checkpoint.skipped_in_a_row,
+        "best": asdict(replace(checkpoint.best, network={})),
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data: bytes = safetensors.torch.save(plain, metadata={"tritrack": json.dumps(header)})
@@ -97,6 +104,7 @@ def parse_checkpoint(data: bytes) -> Checkpoint | None:
     if header.pop("schema") > SCHEMA:
         return None
     tensors = safetensors.torch.load(data)
+    best = Best(**header.pop("best", {}) | {"network": _with_prefix(tensors, "best.")})
     return Checkpoint(
         **header,
         network=_with_prefix(tensors, "network."),
@@ -104,6 +112,7 @@ def parse_checkpoint(data: bytes) -> Checkpoint | None:
         metrics=tensors["metrics"],
         objective=_with_prefix(tensors, "objective."),
         objective_momentum=_with_prefix(tensors, "objective_momentum."),
+        best=best,
     )
 
 

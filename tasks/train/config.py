@@ -28,6 +28,16 @@ class TrainConfig(StageConfig):
     pairs_per_batch: int = Field(
         64, ge=2, description="Pairs (images, of supervised) in a batch, over all ranks together."
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Parts that each rank's share of a batch goes through the network in: less memory, more time, the "
+        "same gradient, whose negatives are those of the whole batch.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the network's forward pass; weights, embeddings and loss are always float32."
+    )
     margin: float = Field(0.5, gt=0, le=2, description="Margin of the ranking hinge, on cosine distance.")
     both_hinges: bool = Field(
         False, description="Rank the negative against the positive patch too, as the authors' code does."
@@ -76,9 +86,26 @@ class TrainConfig(StageConfig):
         description="First digits of the key of a trained network that is trained on, its momentum and place in the "
         "order kept; steps counts those behind it too.",
     )
+    best_every_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps in each window whose mean loss is compared: the weights after the lowest are kept beside "
+        "the last ones, as best.safetensors; 0: not kept.",
+    )
+    skip_budget: int = outside_key(
+        3,
+        "Steps in a row, and a tenth of those in all, that may be left out because their loss or gradients are no "
+        "finite numbers; with more the run ends as diverged.",
+        ge=0,
+        le=1000,
+    )
     ranks: int = outside_key(1, "Processes that train together on this machine.", ge=1, le=64)
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
+    )
+    keep_checkpoints: int = outside_key(2, "The newest checkpoints of a running training that are kept.", ge=1, le=1000)
+    tensorboard: str = outside_key(
+        "", "Local folder that TensorBoard reads: curves and pictures of the training while it goes; empty: none."
     )
     loader_workers: int = outside_key(1, "Threads of each rank that read and decode ahead of the network.", ge=1, le=64)
     cache_bytes: int = outside_key(
@@ -89,6 +116,20 @@ class TrainConfig(StageConfig):
     def _large_enough(self) -> Self:
         if self.input_px < LEAST_PX[self.network]:
             raise ValueError(f"train.input_px: {self.network} takes {LEAST_PX[self.network]} px or more")
+        return self
+
+    @model_validator(mode="after")
+    def _a_local_folder(self) -> Self:
+        if "://" in self.tensorboard:
+            raise ValueError(f"train.tensorboard: takes a folder of this machine, not {self.tensorboard}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_window_ends(self) -> Self:
+        if self.best_every_steps > self.steps:
+            raise ValueError(
+                f"train.best_every_steps: no window of {self.best_every_steps} steps ends within {self.steps}; lower it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -26,18 +26,23 @@ def gather_pairs(local: torch.Tensor, batch_pairs: int) -> torch.Tensor:
     return gathered
 
 
-def sum_gradients(parameters: Iterable[torch.nn.Parameter], stop: bool) -> bool:
-    """Sum the gradients over ranks, in place; True where any rank asks to `stop`, so that all stop at one step."""
-    if torch.distributed.get_world_size() == 1:
-        return stop
+def sum_gradients(parameters: Iterable[torch.nn.Parameter], loss: torch.Tensor, stop: bool) -> tuple[bool, bool]:
+    """Sum the gradients over ranks, in place. Returns (finite, stop), both the same on every rank.
+
+    `finite`: whether each rank's `loss` and all gradients are finite numbers; `stop`: whether any rank asks to stop.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [gradients[0].new_tensor([float(stop)])])
+    if torch.distributed.get_world_size() == 1:
+        checks = [tensor.isfinite().all() for tensor in (loss.detach(), *gradients)]
+        return bool(torch.stack(checks).all()), stop
+    told = gradients[0].new_tensor([float(loss.detach()), float(stop)])
+    flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), told])
     torch.distributed.all_reduce(flat)
     start = 0
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
         start += gradient.numel()
-    return bool(flat[-1] > 0)
+    return bool(flat.isfinite().all()), bool(flat[-1] > 0)
 
 
 def sum_over_ranks(part: torch.Tensor) -> torch.Tensor:

@@ -18,13 +18,17 @@ from storage.root import Root, open_root
 from tasks.networks.building import build_network, num_parameters
 from tasks.networks.images import normalise
 from tasks.networks.network import Network
-from tasks.networks.weights import NetworkSpec, network_files
+from tasks.networks.weights import NetworkSpec, network_files, weights_bytes
 from tasks.train.augment import change_colours
 from tasks.train.begin import begin, state_bytes
+from tasks.train.best import Best
+from tasks.train.board import Board, contact_sheet
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
+from tasks.train.device import require_precision
 from tasks.train.distributed import broadcast_bytes, sum_gradients
+from tasks.train.feeding import FedNetwork
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
 from tasks.train.monitor import Monitor
@@ -36,6 +40,9 @@ from tasks.train.order import rank_slice
 from tasks.train.randomness import STEP, hashed
 from tasks.train.samples import Samples, load_samples
 from tasks.train.schedule import learning_rate, make_optimiser, momentum_tensors, restore_momentum, set_learning_rate
+
+BEST = "best.safetensors"
+"""A unit's file where `train.best_every_steps` asks for it: weights as in weights.safetensors, of `Best`."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +65,8 @@ class Run:
     start: Checkpoint
     monitor: Monitor
     metrics: Metrics
+    best: Best
+    board: Board | None
     begun: float
 
     @property
@@ -69,9 +78,10 @@ class Run:
 def train(job: Job, device: torch.device) -> Manifest | None:
     """Train to the last step and commit; the process group must be open. Returns rank 0's manifest.
 
-    Raises Dropped for data that cannot be trained on and for a run gone wrong, Stopped after SIGTERM,
-    ValueError where there are more ranks than pairs in a batch.
+    Raises Dropped for data that cannot be trained on, for a run gone wrong and for a device without the precision,
+    Stopped after SIGTERM, ValueError where there are more ranks than pairs in a batch.
     """
+    require_precision(job.config.precision, device)
     root = open_root(job.root)
     table = load_samples(root, job)
     ranks = torch.distributed.get_world_size()
@@ -89,10 +99,29 @@ def train(job: Job, device: torch.device) -> Manifest | None:
         objective.load_state_dict(start.objective)
         restore_momentum(network, optimiser, start.momentum)
         restore_momentum(objective, optimiser, start.objective_momentum)
-    monitor = Monitor(job.config, objective.advice, start.collapsed_steps)
-    metrics = Metrics(job.config, start.metrics)
-    run = Run(job, device, root, table, network, objective, optimiser, start, monitor, metrics, time.monotonic())
-    take_steps(run)
+    board = _open_board(job, start.step)
+    run = Run(
+        job=job,
+        device=device,
+        root=root,
+        table=table,
+        network=network,
+        objective=objective,
+        optimiser=optimiser,
+        start=start,
+        monitor=Monitor(
+            job.config, objective.advice, start.collapsed_steps, start.skipped_steps, start.skipped_in_a_row
+        ),
+        metrics=Metrics(job.config, start.metrics),
+        best=start.best,
+        board=board,
+        begun=time.monotonic(),
+    )
+    try:
+        take_steps(run)
+    finally:
+        if board is not None:
+            board.close()
     table.close()
     return commit_run(run) if torch.distributed.get_rank() == 0 else None
 
@@ -110,15 +139,21 @@ def take_steps(run: Run) -> None:
         outcome = forward(run, batch, step)
         run.optimiser.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]
-        stop = sum_gradients(itertools.chain(run.network.parameters(), run.objective.parameters()), stop_asked())
+        parameters = itertools.chain(run.network.parameters(), run.objective.parameters())
+        finite, stop = sum_gradients(parameters, outcome.loss, stop_asked())
         rate = learning_rate(config, step)
-        set_learning_rate(run.optimiser, rate)
-        run.optimiser.step()
-
         done, loss = step + 1, float(outcome.loss.detach())
-        run.monitor.check(done, outcome)
-        run.metrics.add(done, batch.epoch, outcome, rate)
+        if finite:
+            set_learning_rate(run.optimiser, rate)
+            run.optimiser.step()
+            run.monitor.check(done, outcome)
+            row = run.metrics.add(done, batch.epoch, outcome, rate)
+            show(run, batch, outcome, step, row)
+        else:
+            logger.warning("step %d is left out: its loss or gradients are no finite numbers", done)
+            run.monitor.skip(done)
         if rank == 0:
+            run.best.see(config, done, loss if finite else None, run.network)
             run.metrics.tell_progress(done, batch.epoch, loss)
         if done < config.steps and (stop or done % config.checkpoint_every_steps == 0):
             save(run, done)
@@ -128,11 +163,17 @@ def take_steps(run: Run) -> None:
 
 def forward(run: Run, batch: Batch, step: int) -> Outcome:
     """The outcome of the whole global batch, from this rank's images and what the other ranks tell."""
+    outcome: Outcome = run.objective(FedNetwork(run.network, run.job.config), make_inputs(run, batch, step))
+    return outcome
+
+
+def make_inputs(run: Run, batch: Batch, step: int) -> Inputs:
+    """What the objective gets of a batch."""
     pixels = torch.from_numpy(batch.images).to(run.device).permute(0, 3, 1, 2).float()
     images = normalise(change_colours(pixels, batch.draws, run.job.config.augment))
     groups = torch.from_numpy(batch.groups).to(run.device)
     far_away = None if batch.far_away is None else torch.from_numpy(batch.far_away).to(run.device)
-    inputs = Inputs(
+    return Inputs(
         images=images.contiguous(memory_format=torch.channels_last),
         own=rank_slice(len(batch.groups), torch.distributed.get_rank(), torch.distributed.get_world_size()),
         allowed=allowed_images(groups, far_away),
@@ -140,14 +181,23 @@ def forward(run: Run, batch: Batch, step: int) -> Outcome:
         step=step,
         labels=groups,
     )
-    outcome: Outcome = run.objective(run.network, inputs)
-    return outcome
+
+
+def show(run: Run, batch: Batch, outcome: Outcome, step: int, row: dict[str, float]) -> None:
+    """Put a step that was taken on the board, where there is one."""
+    if run.board is None:
+        return
+    if row:
+        run.board.tell(row, run.table.views * len(batch.pairs))
+    if run.board.wants_sheet(step + 1):
+        fed = FedNetwork(run.network, run.job.config)
+        run.board.show(step + 1, contact_sheet(fed, make_inputs(run, batch, step), outcome))
 
 
 def save(run: Run, step: int) -> None:
     """Write the state after `step` steps; rank 0 alone."""
     if torch.distributed.get_rank() == 0:
-        path = save_checkpoint(run.root, run.job.attempt, state(run, step))
+        path = save_checkpoint(run.root, run.job.attempt, state(run, step), run.job.config.keep_checkpoints)
         logger.info("checkpoint of step %d at %s", step, path)
 
 
@@ -164,6 +214,9 @@ def state(run: Run, step: int) -> Checkpoint:
         metrics=run.metrics.tensor(),
         objective=run.objective.state_dict(),
         objective_momentum=momentum_tensors(run.objective, run.optimiser),
+        skipped_steps=run.monitor.skipped_steps,
+        skipped_in_a_row=run.monitor.skipped_in_a_row,
+        best=run.best,
     )
 
 
@@ -180,16 +233,21 @@ def commit_run(run: Run) -> Manifest:
         "parameters": num_parameters(run.network),
         "final_loss": run.metrics.final_loss(),
         "images_per_second": round(images_per_second, 1),
+        "skipped_steps": run.monitor.skipped_steps,
     }
+    files = {
+        **network_files(run.network, spec),
+        "metrics.parquet": run.metrics.table(),
+        STATE: state_bytes(state(run, config.steps)),
+    }
+    if run.best.network:
+        files[BEST] = weights_bytes(run.best.network)
+        facts |= {"best_step": run.best.step, "best_loss": run.best.loss}
     logger.info("trained %d steps, %.0f images/s, final loss %.4f", steps, images_per_second, run.metrics.final_loss())
     return commit(
         run.root,
         document,
-        {
-            **network_files(run.network, spec),
-            "metrics.parquet": run.metrics.table(),
-            STATE: state_bytes(state(run, config.steps)),
-        },
+        files,
         counts={"steps": config.steps, **run.table.counts},
         facts=facts,
         seconds=run.seconds,
@@ -206,6 +264,11 @@ def _find_start(root: Root, job: Job, network: Network, device: torch.device) ->
     found = parse_checkpoint(broadcast_bytes(data, device))
     assert found is not None, "rank 0 is of this very Tritrack"
     return found
+
+
+def _open_board(job: Job, step: int) -> Board | None:
+    wanted = job.config.tensorboard and torch.distributed.get_rank() == 0
+    return Board(job.config, job.document.key, step) if wanted else None
 
 
 def _listen_for_sigterm() -> Callable[[], bool]:

@@ -27,18 +27,20 @@ class Metrics:
         self._rows: list[list[float]] = rows.tolist()
         self._told = 0.0
 
-    def add(self, step: int, epoch: float, outcome: Outcome, rate: float) -> None:
-        """Keep one step (counted from 1)."""
-        if step % self._every == 0 or step == self._steps:
-            scalars = [
-                outcome.loss,
-                outcome.active_share,
-                outcome.positive_cosine,
-                outcome.negative_cosine,
-                outcome.mean_cosine,
-            ]
-            values = [math.nan if scalar is None else float(scalar.detach()) for scalar in scalars]
-            self._rows.append([step, epoch, *values, rate])
+    def add(self, step: int, epoch: float, outcome: Outcome, rate: float) -> dict[str, float]:
+        """Keep one step (counted from 1); returns its row by name, empty for a step that no row is kept of."""
+        if step % self._every and step != self._steps:
+            return {}
+        scalars = [
+            outcome.loss,
+            outcome.active_share,
+            outcome.positive_cosine,
+            outcome.negative_cosine,
+            outcome.mean_cosine,
+        ]
+        values = [math.nan if scalar is None else float(scalar.detach()) for scalar in scalars]
+        self._rows.append([step, epoch, *values, rate])
+        return dict(zip(METRIC_SCHEMA.names, self._rows[-1], strict=True))
 
     def tell_progress(self, step: int, epoch: float, loss: float) -> None:
         """Tell the parent, twice a second at most."""

@@ -86,6 +86,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.embedding": (64, AFTER_TRAIN),
     "train.steps": (7, AFTER_TRAIN),
     "train.pairs_per_batch": (8, AFTER_TRAIN),
+    "train.accumulate": (2, AFTER_TRAIN),  # sums in another order end in other bits
+    "train.precision": ("bfloat16", AFTER_TRAIN),
     "train.margin": (0.2, AFTER_TRAIN),
     "train.both_hinges": (True, AFTER_TRAIN),
     "train.temperature": (0.2, AFTER_TRAIN),
@@ -105,8 +107,12 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.init_part": ("convolutions", AFTER_TRAIN),
     "train.init_from": ("0" * 64, AFTER_TRAIN),
     "train.continue_from": ("0" * 64, AFTER_TRAIN),
+    "train.best_every_steps": (7, AFTER_TRAIN),
+    "train.skip_budget": (0, NONE),  # it decides whether a run ends, not what it ends in
+    "train.keep_checkpoints": (5, NONE),
     "train.ranks": (2, NONE),
     "train.checkpoint_every_steps": (7, NONE),
+    "train.tensorboard": ("logs", NONE),
     "train.loader_workers": (2, NONE),
     "train.cache_bytes": (0, NONE),
     "evaluate.benchmarks": (("classification",), EVALUATE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_digits_of_none_or_of_several_are_told_with_what_there_is(root: Root) ->
         resolve(root, "night", beginning("continue_from", first))
     with pytest.raises(ValueError, match=r"\(small, 1,200 steps, night version \d+\).* and 12 more"):
         resolve(root, "night", beginning("continue_from", "zz"))
+
+
+def test_a_log_without_its_package_is_refused_before_anything_runs(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = sample().model_copy(update={"train": sample().train.model_copy(update={"tensorboard": "logs"})})
+    assert resolve(root, "night", config).train.tensorboard == "logs"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert resolve(root, "night", sample()).train == sample().train
+    with pytest.raises(ValueError, match=r"tensorboard is not installed; pip install 'tritrack\[tensorboard\]'"):
+        resolve(root, "night", config)
 
 
 def test_without_a_beginning_nothing_is_looked_up(root: Root) -> None:

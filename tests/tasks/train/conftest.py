@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import pytest
 import torch
 
 from storage.keys import KeyDocument, Recipe
-from storage.manifests import commit
+from storage.manifests import Manifest, commit
 from storage.root import Root, open_root
 from storage.shards import ShardWriter
 from storage.tables import table_bytes
+from tasks.configuration import key_parameters
 from tasks.records import PAIR_SCHEMA, TRIPLET_SCHEMA
 from tasks.train.config import TrainConfig
+from tasks.train.job import Job
+from tasks.train.loop import train
 
 _STORED_PX, _MARGIN = 40, 1.25
 
 MakeTriplets = Callable[..., str]
+TrainHere = Callable[..., Manifest]
 
 
 @pytest.fixture
@@ -37,6 +42,27 @@ def alone() -> Iterator[None]:
     yield
     torch.distributed.destroy_process_group()
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def train_here(alone: None, root: Root, tmp_path: Path) -> Iterator[TrainHere]:
+    """`train_here(triplets, config, name)` trains in this process; `name` tells equal runs apart, by their keys."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(triplets: str, config: TrainConfig, name: str = "") -> Manifest:
+        document = here_document(triplets, config, name)
+        job = Job(root.url, triplets, config, document, "cpu", 1, name or "one", str(tmp_path / "cache"), {})
+        manifest = train(job, torch.device("cpu"))
+        assert manifest is not None, "rank 0 commits"
+        return manifest
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def here_document(triplets: str, config: TrainConfig, name: str = "") -> KeyDocument:
+    """The key document of `train_here`."""
+    return KeyDocument(Recipe("train", 1, 7, key_parameters(config), code={"loop": name}), {"triplets": triplets})
 
 
 @pytest.fixture

@@ -25,13 +25,15 @@ def test_trained_on_equals_trained_at_once(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     triplets = make_triplets(("a", "b", "c"))
-    whole = small_config.model_copy(update={"steps": 16, "schedule": "step", "decay_every_steps": 6})
+    whole = small_config.model_copy(
+        update={"steps": 16, "schedule": "step", "decay_every_steps": 6, "best_every_steps": 4}
+    )
     expected = train_network(root, triplets, whole, _document(whole))
     half = whole.model_copy(update={"steps": 9})
     first = train_network(root, triplets, half, _document(half))
     rest = whole.model_copy(update={"continue_from": first.key})
     second = train_network(root, triplets, rest, _document(rest))
-    for name in ("weights.safetensors", "metrics.parquet"):
+    for name in ("weights.safetensors", "metrics.parquet", "best.safetensors"):
         assert read_file(root, second.files[name]) == read_file(root, expected.files[name])
 
 
@@ -58,7 +60,7 @@ def test_the_units_own_checkpoint_comes_first(root: Root) -> None:
     config = TrainConfig(embedding=16)
     unit, network = _trained(root, config, seed=3), build_network("small", 16, 0)
     own = Checkpoint(5, 40, "k" * 64, 1.0, 0, network.state_dict(), {}, _no_metrics())
-    save_checkpoint(root, "a" * 8, own)
+    save_checkpoint(root, "a" * 8, own, keep=2)
     assert begin(root, "k" * 64, config.model_copy(update={"continue_from": unit.key}), network).step == 5
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import math
+from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
 from storage.root import Root
 from tasks.networks.building import build_network
 from tasks.records import METRIC_SCHEMA, Dropped
 from tasks.train.attempts import checkpoint_paths, remove_attempts
+from tasks.train.best import Best
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, find_checkpoint, parse_checkpoint, save_checkpoint
 from tasks.train.config import TrainConfig
 from tasks.train.monitor import Monitor
@@ -30,11 +33,14 @@ _KEY = "a" * 64
 def test_checkpoint_comes_back_whole(root: Root) -> None:
     assert find_checkpoint(root, _KEY) is None
     saved = _checkpoint(12)
-    path = save_checkpoint(root, "one", saved)
+    path = save_checkpoint(root, "one", saved, keep=2)
     assert path.startswith(f"train/{_KEY}/attempts/one/checkpoint-000000012-")
     found = find_checkpoint(root, _KEY)
     assert found is not None
     assert (found.step, found.cursor, found.key, found.seconds, found.collapsed_steps) == (12, 768, _KEY, 3.5, 4)
+    assert (found.skipped_steps, found.skipped_in_a_row) == (3, 1)
+    assert replace(found.best, network={}) == Best(6, 0.25, 0.75, 3)
+    assert torch.equal(found.best.network["layer.weight"], saved.best.network["layer.weight"])
     assert found.network.keys() == {"layer.weight"}
     assert torch.equal(found.network["layer.weight"], saved.network["layer.weight"])
     assert torch.equal(found.momentum["layer.weight"], saved.momentum["layer.weight"])
@@ -44,10 +50,11 @@ def test_checkpoint_comes_back_whole(root: Root) -> None:
     assert checkpoint_bytes(found) == checkpoint_bytes(saved)
 
 
-def test_two_newest_are_kept_over_all_attempts(root: Root) -> None:
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_the_newest_are_kept_over_all_attempts(kept: int, root: Root) -> None:
     for step, attempt in ((5, "one"), (10, "one"), (15, "two"), (20, "two")):
-        save_checkpoint(root, attempt, _checkpoint(step))
-    assert [int(path.split("checkpoint-")[1][:9]) for path in checkpoint_paths(root, _KEY)] == [20, 15]
+        save_checkpoint(root, attempt, _checkpoint(step), keep=kept)
+    assert [int(path.split("checkpoint-")[1][:9]) for path in checkpoint_paths(root, _KEY)] == [20, 15, 10][:kept]
     found = find_checkpoint(root, _KEY)
     assert found is not None
     assert found.step == 20
@@ -57,8 +64,8 @@ def test_two_newest_are_kept_over_all_attempts(root: Root) -> None:
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
 def test_damaged_checkpoint_is_passed_over(damage: str, root: Root, caplog: pytest.LogCaptureFixture) -> None:
-    save_checkpoint(root, "one", _checkpoint(5))
-    path = save_checkpoint(root, "two", _checkpoint(10))
+    save_checkpoint(root, "one", _checkpoint(5), keep=2)
+    path = save_checkpoint(root, "two", _checkpoint(10), keep=2)
     data = root.read_bytes(path)
     broken = {"torn": data[: len(data) // 2], "flipped": data[:-1] + bytes([data[-1] ^ 1]), "empty": b""}
     root.write_bytes(path, broken[damage])
@@ -70,7 +77,7 @@ def test_damaged_checkpoint_is_passed_over(damage: str, root: Root, caplog: pyte
 
 
 def test_checkpoint_of_another_unit_is_passed_over(root: Root, caplog: pytest.LogCaptureFixture) -> None:
-    path = save_checkpoint(root, "one", _checkpoint(5))
+    path = save_checkpoint(root, "one", _checkpoint(5), keep=2)
     other = "b" * 64
     root.write_bytes(path.replace(_KEY, other), root.read_bytes(path))
     assert find_checkpoint(root, other) is None
@@ -78,8 +85,17 @@ def test_checkpoint_of_another_unit_is_passed_over(root: Root, caplog: pytest.Lo
 
 
 def test_newer_schema_is_not_read() -> None:
-    data = checkpoint_bytes(_checkpoint(5)).replace(b'schema\\": 1', b'schema\\": 9')
+    data = checkpoint_bytes(_checkpoint(5)).replace(b'schema\\": 2', b'schema\\": 9')
     assert parse_checkpoint(data) is None
+
+
+def test_the_schema_before_skipped_steps_is_read() -> None:
+    header = {"schema": 1, "step": 5, "cursor": 320, "key": _KEY, "seconds": 3.5, "collapsed_steps": 4}
+    tensors = {"network.layer.weight": torch.ones(2), "metrics": torch.zeros(0, len(METRIC_SCHEMA))}
+    found = parse_checkpoint(safetensors.torch.save(tensors, metadata={"tritrack": json.dumps(header)}))
+    assert found is not None
+    assert (found.step, found.skipped_steps, found.skipped_in_a_row, found.best) == (5, 0, 0, Best())
+    assert found.network.keys() == {"layer.weight"}
 
 
 def test_momentum_survives_in_every_layout() -> None:
@@ -161,10 +177,23 @@ def test_monitor_leaves_a_hard_but_living_run_alone() -> None:
         monitor.check(step, _outcome(0.5, 0.6, 0.0))
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_monitor_stops_at_a_loss_that_is_no_number(loss: float) -> None:
-    with pytest.raises(Dropped, match=r"diverged: the loss of step 3 is .*lower train.learning_rate"):
-        Monitor(TrainConfig(), "nothing").check(3, _outcome(loss, 0.1, 0.2))
+def test_monitor_lets_some_steps_be_skipped() -> None:
+    monitor = Monitor(TrainConfig(skip_budget=2), "nothing")
+    for step in range(1, 31, 3):
+        for skipped in (step, step + 1):
+            monitor.skip(skipped)
+        monitor.check(step + 2, _outcome(0.5, 0.1, 0.2))
+    with pytest.raises(Dropped, match=r"diverged: at step 31 .* for 1 steps in a row and 21 in all; lower train.learn"):
+        monitor.skip(31)
+
+
+@pytest.mark.parametrize(("budget", "steps", "before"), [(0, 99, 0), (3, 99, 3), (3, 2, 1), (3, 1, 0)])
+def test_monitor_stops_when_too_many_or_all_are_skipped_in_a_row(budget: int, steps: int, before: int) -> None:
+    monitor = Monitor(TrainConfig(skip_budget=budget, steps=steps), "nothing")
+    for step in range(1, before + 1):
+        monitor.skip(step)
+    with pytest.raises(Dropped, match=rf"diverged: .*or raise train.skip_budget \(now {budget}\)"):
+        monitor.skip(before + 1)
 
 
 def _outcome(loss: float, mean_cosine: float, collapse_gap: float) -> Outcome:
@@ -177,6 +206,7 @@ def _checkpoint(step: int) -> Checkpoint:
     metrics = torch.rand(step, len(METRIC_SCHEMA), dtype=torch.float64, generator=torch.Generator().manual_seed(step))
     own = {"head.bias": weight[0] + 0.5}
     momentum = {"head.bias": weight[1] - 0.5}
+    best, network = Best(6, 0.25, 0.75, 3, {"layer.weight": weight + 0.25}), {"layer.weight": weight}
     return Checkpoint(
-        step, step * 64, _KEY, 3.5, 4, {"layer.weight": weight}, {"layer.weight": -weight}, metrics, own, momentum
+        step, step * 64, _KEY, 3.5, 4, network, {"layer.weight": -weight}, metrics, own, momentum, 3, 1, best
     )

@@ -1,4 +1,4 @@
-"""Gradients of several ranks together equal those of one process with the whole batch: every network and objective."""
+"""Gradients of several ranks, and of parts, equal those of the whole batch at once: every network and objective."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 from tasks.networks import NETWORKS
 from tasks.train.objectives import OBJECTIVES
 
-# One rank of a gloo group: the gradients of its part of the batch, summed over ranks, go to a file. CaffeNet is made
-# narrower where it is fully connected. A large gradient is kept as every so many of its numbers.
+# One rank of a gloo group: the gradients of its share of the batch, fed in parts and summed over ranks, go to a file.
+# CaffeNet is made narrower where it is fully connected. A large gradient is kept as every so many of its numbers.
 _PROGRAM = """
 import itertools, sys
 import safetensors.torch
@@ -24,16 +24,17 @@ from tasks.networks import NETWORKS, caffenet
 from tasks.networks.building import build_network
 from tasks.train.config import TrainConfig
 from tasks.train.distributed import broadcast_bytes, sum_gradients
+from tasks.train.feeding import FedNetwork
 from tasks.train.negatives import other_groups
 from tasks.train.objectives import OBJECTIVES
 from tasks.train.objectives.building import build_objective
 from tasks.train.objectives.objective import Inputs
 from tasks.train.order import rank_slice
 
-rank, ranks, store, batch, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]
+rank, ranks, parts, batch, out = *map(int, sys.argv[1:5]), sys.argv[5]
 torch.set_num_threads(1)
 torch.distributed.init_process_group(
-    "gloo", store=torch.distributed.FileStore(store, ranks), rank=rank, world_size=ranks
+    "gloo", store=torch.distributed.FileStore(f"{out}.store", ranks), rank=rank, world_size=ranks
 )
 caffenet._POOL5_SIDE = 1
 configs = {name: {"objective": name, "images": "folder"} for name in OBJECTIVES}
@@ -43,7 +44,8 @@ generator = torch.Generator().manual_seed(0)
 images = torch.randn(2, batch, 3, 48, 48, generator=generator, dtype=torch.float64)
 own = rank_slice(batch, rank, ranks)
 result = {}
-for kind, network_name in itertools.product((torch.float64, torch.float32), NETWORKS):
+kinds = [torch.float64, torch.float32] if parts == 1 else [torch.float64]  # parts change roundings alone
+for kind, network_name in itertools.product(kinds, NETWORKS):
     network = build_network(network_name, 16, 1).to(kind)
     torch.manual_seed(0)
     for name, parameter in network.named_parameters():  # else CaffeNet's first embeddings are alike, and nothing moves
@@ -52,22 +54,29 @@ for kind, network_name in itertools.product((torch.float64, torch.float32), NETW
         elif name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
     for name, settings in configs.items():
-        objective = build_objective(TrainConfig(**settings), network, 1, num_classes=3).to(kind)
+        config = TrainConfig(**settings, accumulate=parts)
+        objective = build_objective(config, network, 1, num_classes=3).to(kind)
         parameters = [*network.named_parameters(), *objective.named_parameters(prefix="objective")]
         groups, views = torch.arange(batch) % 3, images[:1] if name == "supervised" else images
         inputs = Inputs(views[:, own].flatten(0, 1).to(kind), own, other_groups(groups), 3, 0, groups)
-        outcome = objective(network, inputs)
+        outcome = objective(FedNetwork(network, config), inputs)
         network.zero_grad()
         outcome.loss.backward()
         asked = name == "slowness"
-        stop = sum_gradients((parameter for _, parameter in parameters), stop=asked and rank == ranks - 1)
-        assert stop == asked, "one rank's wish is everybody's"
+        agreed = sum_gradients((one for _, one in parameters), outcome.loss, stop=asked and rank == ranks - 1)
+        assert agreed == (True, asked), "one rank's wish is everybody's"
         label = f"{str(kind)[6:]}/{network_name}/{name}"
         for parameter_name, parameter in parameters:
             if parameter.grad is not None:
                 step = -(-parameter.numel() // 20_000)
                 result[f"{label}/{parameter_name}"] = parameter.grad.flatten()[::step].clone()
         result |= {f"{label}/{field}": value.detach() for field, value in vars(outcome).items() if value is not None}
+for number, place in itertools.product((torch.nan, torch.inf), ("loss", "gradient")):  # of one rank
+    loss, parameter = torch.zeros(()), torch.nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.zeros(3)
+    if rank == ranks - 1:
+        (loss if place == "loss" else parameter.grad[1]).fill_(number)
+    assert sum_gradients([parameter], loss, stop=False) == (False, False), "a step is left out by all or by none"
 for data in (b"", b"checkpoint of rank 0"):
     assert broadcast_bytes(data if rank == 0 else b"another", torch.device("cpu")) == data
 safetensors.torch.save_file(result, f"{out}.{rank}")
@@ -80,7 +89,7 @@ _SMALLEST = 1e-4
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    return _gradients(1, tmp_path_factory.mktemp("single") / "out")[0]
+    return _gradients(1, 1, tmp_path_factory.mktemp("single") / "out")[0]
 
 
 def test_every_network_and_objective_has_gradients(single: dict[str, torch.Tensor]) -> None:
@@ -94,23 +103,24 @@ def test_every_network_and_objective_has_gradients(single: dict[str, torch.Tenso
                 assert owns == (objective in {"context", "autoencoder", "supervised", "infonce, context"}), label
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_together_give_the_single_process_gradients(
-    ranks: int, single: dict[str, torch.Tensor], tmp_path: Path
+@pytest.mark.parametrize(("ranks", "parts"), [(1, 3), (2, 3), (3, 1)])
+def test_ranks_and_parts_together_give_the_gradients_of_all_at_once(
+    ranks: int, parts: int, single: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    for part in _gradients(ranks, tmp_path / "out"):
-        assert part.keys() == single.keys()
-        for name, expected in single.items():
+    for part in _gradients(ranks, parts, tmp_path / "out"):
+        assert part.keys() == {name for name in single if parts == 1 or name.startswith("float64/")}
+        for name in part:
+            expected = single[name]
             bound = _TOLERANCES[name.split("/")[0]] * max(float(expected.abs().max()), _SMALLEST)
             torch.testing.assert_close(
                 part[name], expected, rtol=0, atol=bound, msg=lambda text, n=name: f"{n}: {text}"
             )
 
 
-def _gradients(ranks: int, out: Path) -> list[dict[str, torch.Tensor]]:
+def _gradients(ranks: int, parts: int, out: Path) -> list[dict[str, torch.Tensor]]:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(rank), str(ranks), f"{out}.store", str(_BATCH), str(out)],
+            [sys.executable, "-c", _PROGRAM, *map(str, (rank, ranks, parts, _BATCH, out))],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         for rank in range(ranks)

@@ -19,17 +19,21 @@ def test_key_holds_what_changes_the_network_and_nothing_else() -> None:
     assert document.inputs == {"triplets": "t" * 64}
     assert document.recipe.variant == {"network": "small", "objective": "ranking"}
     assert document.recipe.code
-    same = key_document(TrainConfig(ranks=4, checkpoint_every_steps=7), 3, "t" * 64)
+    how = {"ranks": 4, "checkpoint_every_steps": 7, "keep_checkpoints": 9, "skip_budget": 0, "tensorboard": "logs"}
+    same = key_document(TrainConfig.model_validate(how), 3, "t" * 64)
     assert same.key == document.key
     others = [
         key_document(TrainConfig(margin=0.25), 3, "t" * 64),
         key_document(TrainConfig(network="caffenet"), 3, "t" * 64),
         key_document(TrainConfig(objective="slowness"), 3, "t" * 64),
         key_document(TrainConfig(context_weight=0.1), 3, "t" * 64),
+        key_document(TrainConfig(accumulate=2), 3, "t" * 64),
+        key_document(TrainConfig(precision="bfloat16"), 3, "t" * 64),
+        key_document(TrainConfig(best_every_steps=9), 3, "t" * 64),
         key_document(TrainConfig(), 4, "t" * 64),
         key_document(TrainConfig(), 3, "u" * 64),
     ]
-    assert len({document.key, *(other.key for other in others)}) == 7
+    assert len({document.key, *(other.key for other in others)}) == 10
 
 
 def test_code_of_the_context_objective_enters_where_it_has_a_weight() -> None:

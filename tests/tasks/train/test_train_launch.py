@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -117,12 +118,19 @@ def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export
     assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
-def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, small_config: TrainConfig) -> None:
+def test_two_ranks_train_and_commit(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, tmp_path: Path
+) -> None:
+    """In parts, in bfloat16, and with a log too."""
     triplets = make_triplets(("a", "b", "c", "held_out"))
-    config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7})
+    changes = {"ranks": 2, "pairs_per_batch": 7, "accumulate": 2, "precision": "bfloat16"}
+    config = small_config.model_copy(update={**changes, "best_every_steps": 8, "tensorboard": str(tmp_path / "log")})
     document = _document("ranks", config, triplets)
     manifest = train_network(root, triplets, config, document, device="cpu")
-    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet", "state.safetensors"}
+    files = ("weights.safetensors", "network.json", "metrics.parquet", "state.safetensors", "best.safetensors")
+    assert set(manifest.files) == set(files)
+    assert manifest.facts["skipped_steps"] == 0
+    assert len(list((tmp_path / "log" / manifest.key[:16]).iterdir())) == 1, "one rank tells for all"
     assert manifest.counts == {"steps": 24, "pairs": 15}
     assert manifest.facts["network"] == "small"
     network, spec = load_network(root, manifest)
