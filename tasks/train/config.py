@@ -63,7 +63,20 @@ class TrainConfig(StageConfig):
         description="First digits of the key of a trained network that is trained on, its momentum and place in the "
         "order kept; steps counts those behind it too.",
     )
-    ranks: int = outside_key(1, "Processes that train together on this machine.", ge=1, le=64)
+    ranks: int = outside_key(1, "Processes that train together on each machine.", ge=1, le=64)
+    restarts: int = outside_key(
+        3, "How often ranks that were killed begin again from the newest checkpoint, without a new one between.", ge=0
+    )
+    machines: int = outside_key(
+        1,
+        "Machines that train together, `ranks` processes on each: start the same command on all of them, with a root "
+        "that all share (an object store, or a folder mounted on each).",
+        ge=1,
+        le=1024,
+    )
+    rendezvous: str = outside_key(
+        "", "Where several machines meet: host:port of one of them, by a name or address that the host itself knows."
+    )
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
@@ -76,6 +89,16 @@ class TrainConfig(StageConfig):
     def _large_enough(self) -> Self:
         if self.input_px < LEAST_PX[self.network]:
             raise ValueError(f"train.input_px: {self.network} takes {LEAST_PX[self.network]} px or more")
+        return self
+
+    @model_validator(mode="after")
+    def _meeting_place(self) -> Self:
+        host, _, port = self.rendezvous.rpartition(":")
+        if self.machines > 1 and not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(
+                f"train.rendezvous: {self.rendezvous!r} is no host:port where {self.machines} machines can meet, such "
+                "as node0:29500 (one of them, with a port that the others reach)"
+            )
         return self
 
     @model_validator(mode="after")

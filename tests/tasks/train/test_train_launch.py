@@ -14,15 +14,17 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from storage.keys import KeyDocument, Recipe
+from storage.keys import JSON, KeyDocument, Recipe
 from storage.manifests import Manifest, read_file
 from storage.root import Root
 from storage.tables import read_table
 from tasks.networks.weights import load_network
-from tasks.records import METRIC_SCHEMA, Dropped
+from tasks.records import METRIC_SCHEMA, Dropped, no_progress
 from tasks.train.attempts import checkpoint_paths
 from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
+from tasks.train.hearing import Heard
+from tasks.train.job import EXIT_LOST
 from tasks.train.launch import train_network
 from tests.tasks.train.conftest import MakeTriplets
 
@@ -117,21 +119,42 @@ def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export
     assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
-def test_two_ranks_train_and_commit(root: Root, make_triplets: MakeTriplets, small_config: TrainConfig) -> None:
+def test_two_ranks_train_and_commit_as_if_none_of_them_had_been_killed(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     triplets = make_triplets(("a", "b", "c", "held_out"))
-    config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7})
-    document = _document("ranks", config, triplets)
+    config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7, "steps": 80})
+    document, disturbed = _document("ranks", config, triplets), _document("disturbed", config, triplets)
     manifest = train_network(root, triplets, config, document, device="cpu")
     assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet", "state.safetensors"}
-    assert manifest.counts == {"steps": 24, "pairs": 15}
+    assert manifest.counts == {"steps": 80, "pairs": 15}
     assert manifest.facts["network"] == "small"
     network, spec = load_network(root, manifest)
     assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.recipe.seed)
     table = read_table(root, manifest.files["metrics.parquet"])
     assert table.schema.names == METRIC_SCHEMA.names
-    assert table["step"].to_pylist() == list(range(1, 25))
-    assert table["epoch"].to_pylist()[-1] == pytest.approx(24 * 7 / 15)
+    assert table["step"].to_pylist() == list(range(1, 81))
+    assert table["epoch"].to_pylist()[-1] == pytest.approx(80 * 7 / 15)
+
+    killed: list[int] = []
+
+    def kill_one(record: logging.LogRecord) -> bool:
+        if not killed and record.getMessage().startswith("checkpoint of step 4 "):
+            tree = psutil.Process().children(recursive=True)
+            ranks = [child for child in tree if child.cmdline()[-1] == "tasks.train.worker" and not child.children()]
+            rank = next(rank for rank in ranks if rank.environ()["RANK"] == "1")
+            rank.kill()
+            killed.append(rank.pid)
+        return True
+
+    caplog.handler.addFilter(kill_one)
+    with caplog.at_level(logging.INFO):
+        again = train_network(root, triplets, config, disturbed, device="cpu")
+    assert "a rank was ended by SIGKILL (out of memory?); all ranks begin again from checkpoint-" in caplog.text
+    assert caplog.text.count("resumed after step") == 1
+    for name in ("weights.safetensors", "metrics.parquet"):
+        assert _bytes(root, again, name) == _bytes(root, manifest, name)
 
 
 def test_data_that_cannot_be_trained_on_is_dropped_by_name(
@@ -144,8 +167,36 @@ def test_data_that_cannot_be_trained_on_is_dropped_by_name(
 
 
 def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig) -> None:
-    with pytest.raises(RuntimeError, match="run the shard stage first"):
+    with pytest.raises(RuntimeError, match="run the shard stage first") as caught:
         train_network(root, "0" * 64, small_config, _document("missing", small_config, ""))
+    assert "train.restarts" not in str(caught.value), "its own error would only come back"
+
+
+@pytest.mark.parametrize(
+    ("code", "codes", "failure", "died"),
+    [
+        (1, [-9], "", "a rank was ended by SIGKILL (out of memory?)"),
+        (1, [EXIT_LOST, -11], "", "a rank was ended by SIGSEGV"),
+        (1, [-1000], "", "a rank was ended by signal 1000"),
+        (1, [EXIT_LOST], "", "another machine was lost"),
+        (-9, [], "", "the agent of the ranks was ended by SIGKILL (out of memory?)"),
+        (1, [1, -9], "ValueError", ""),  # torchrun ends those who wait for the one that failed
+        (1, [EXIT_LOST, -15], "ValueError", ""),
+        (1, [143], "stopped after step 5", ""),
+        (1, [], "", ""),
+        (0, [], "", ""),
+    ],
+)
+def test_ranks_begin_again_only_where_none_failed_by_itself(
+    code: int, codes: list[JSON], failure: str, died: str
+) -> None:
+    heard = Heard(no_progress)
+    heard.take(json.dumps({"event": "lost", "words": "connection closed by peer"}))
+    if failure:
+        heard.take(json.dumps({"event": "failed", "words": failure}))
+    heard.take(json.dumps({"event": "ended", "codes": codes}))
+    assert heard.what_died(code) == died
+    assert heard.last_words == failure or not failure
 
 
 def _document(name: str, config: TrainConfig, triplets: str) -> KeyDocument:
