@@ -25,7 +25,7 @@ from tasks.train.begin import begin, state_bytes
 from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoint, save_checkpoint
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
-from tasks.train.distributed import broadcast_bytes, sum_gradients
+from tasks.train.distributed import broadcast_bytes, is_first_here, sum_gradients
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
 from tasks.train.monitor import Monitor
@@ -118,7 +118,7 @@ def take_steps(run: Run) -> None:
         done, loss = step + 1, float(outcome.loss.detach())
         run.monitor.check(done, outcome)
         run.metrics.add(done, batch.epoch, outcome, rate)
-        if rank == 0:
+        if is_first_here():
             run.metrics.tell_progress(done, batch.epoch, loss)
         if done < config.steps and (stop or done % config.checkpoint_every_steps == 0):
             save(run, done)

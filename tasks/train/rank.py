@@ -11,6 +11,7 @@ import torch
 import torch.distributed
 
 from tasks.records import Dropped
+from tasks.train.distributed import is_first_here
 from tasks.train.job import EXIT_DROPPED, EXIT_LOST, EXIT_STOPPED, Job, TellHandler, tell
 from tasks.train.loop import Stopped, train
 
@@ -19,25 +20,26 @@ from tasks.train.loop import Stopped, train
 PATIENCE = timedelta(minutes=10)
 
 
-def run_rank(job: Job, enter: Callable[[], torch.device], is_first: bool) -> int:
+def run_rank(job: Job, enter: Callable[[], torch.device]) -> int:
     """Train; returns the exit code. `enter` opens the process group and gives the device.
 
-    `is_first`: of this machine, and tells for all. An error of its own is told and raised again; that another rank
+    The first rank of a machine tells for all there. An error of its own is told and raised again; that another rank
     is gone is told, and ends with EXIT_LOST.
     """
-    level = logging.INFO if is_first else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[TellHandler()])
     torch.set_num_threads(job.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        train(job, enter())
+        device = enter()
+        level = logging.INFO if is_first_here() else logging.WARNING
+        logging.basicConfig(level=level, format="%(message)s", handlers=[TellHandler()])
+        train(job, device)
         torch.distributed.barrier()  # no rank leaves before the commit
     except Dropped as dropped:
-        if is_first:
+        if is_first_here():
             tell("dropped", kind=dropped.kind, reason=dropped.reason, words=dropped.words)
         return EXIT_DROPPED
     except Stopped as stopped:
-        if is_first:
+        if is_first_here():
             tell("stopped", words=str(stopped))
         return EXIT_STOPPED
     except BaseException as error:

@@ -21,15 +21,15 @@ def main() -> int:
     from tasks.train.job import read_job
     from tasks.train.rank import PATIENCE, run_rank
 
-    job, local_rank = read_job(), int(os.environ["LOCAL_RANK"])
+    job = read_job()
 
     def enter() -> torch.device:
-        device = resolve_device(job.device, local_rank)
+        device = resolve_device(job.device, int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         return device
 
     try:
-        return run_rank(job, enter, is_first=local_rank == 0)
+        return run_rank(job, enter)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -148,8 +148,7 @@ def test_two_ranks_train_and_commit_as_if_none_of_them_had_been_killed(
             killed.append(rank.pid)
         return True
 
-    caplog.handler.addFilter(kill_one)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), caplog.filtering(kill_one):  # type: ignore[arg-type]
         again = train_network(root, triplets, config, disturbed, device="cpu")
     assert "a rank was ended by SIGKILL (out of memory?); all ranks begin again from checkpoint-" in caplog.text
     assert caplog.text.count("resumed after step") == 1
