@@ -16,7 +16,7 @@ def main() -> int:
     watch_parent()  # before torch is imported, which takes seconds
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError
+    from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError, RendezvousTimeoutError
 
     try:
         run.main(sys.argv[1:])
@@ -26,6 +26,9 @@ def main() -> int:
     except RendezvousConnectionError:
         logger.warning("the machine of the rendezvous is gone", exc_info=True)
         tell("ended", codes=[EXIT_LOST])
+        return 1
+    except RendezvousTimeoutError:
+        tell("failed", words="fewer machines came to train.rendezvous in 10 minutes than train.machines says")
         return 1
     return 0
 

@@ -63,7 +63,11 @@ class TrainConfig(StageConfig):
         description="First digits of the key of a trained network that is trained on, its momentum and place in the "
         "order kept; steps counts those behind it too.",
     )
-    ranks: int = outside_key(1, "Processes that train together on each machine.", ge=1, le=64)
+    ranks: int = outside_key(1, "Processes that train together on each machine, or in the Ray cluster.", ge=1, le=64)
+    launcher: Literal["torchrun", "ray"] = outside_key(
+        "torchrun",
+        "What starts the ranks: torchrun, or Ray Train on the cluster of RAY_ADDRESS (none: one on this machine).",
+    )
     restarts: int = outside_key(
         3, "How often ranks that were killed begin again from the newest checkpoint, without a new one between.", ge=0
     )
@@ -93,6 +97,10 @@ class TrainConfig(StageConfig):
 
     @model_validator(mode="after")
     def _meeting_place(self) -> Self:
+        if self.machines > 1 and self.launcher == "ray":
+            raise ValueError(
+                "train.machines: Ray chooses the machines; leave it at 1 and set train.ranks to all workers"
+            )
         host, _, port = self.rendezvous.rpartition(":")
         if self.machines > 1 and not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise ValueError(

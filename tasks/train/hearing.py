@@ -65,7 +65,7 @@ class Heard:
         killed = [rank for rank in self.codes if rank < 0]
         if killed:
             return f"a rank was ended by {_signal_name(killed[0])}"
-        return "another machine was lost" if self.codes else ""
+        return "another rank was lost" if self.codes else ""
 
 
 def _signal_name(code: int) -> str:

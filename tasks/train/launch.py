@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import secrets
@@ -45,6 +46,8 @@ def train_network(
     `config.rendezvous`. Raises Dropped for data that cannot be trained on and for a run that diverged or collapsed,
     RuntimeError with the ranks' last words when they fail.
     """
+    if config.launcher == "ray" and importlib.util.find_spec("ray") is None:
+        raise ValueError("train.launcher: ray is not installed; pip install 'tritrack[ray]', or use torchrun")
     attempt = secrets.token_hex(4)
     facts = {"key": document.key, "attempt": attempt}
     if config.machines > 1:
@@ -70,21 +73,25 @@ def _train(root: Root, job: Job, progress: Progress) -> None:
     that was killed and is started again.
     """
     reached, restarts = _newest_checkpoint(root, job), 0
-    while died := _run_ranks(job, progress):
+    while (ended := _run_ranks(job, progress)) is not None:
+        died, last_words = ended
         if read_manifest(root, "train", job.document.key):
             return  # it died after the commit
         newest = _newest_checkpoint(root, job)
         restarts = 1 if newest != reached else restarts + 1
         if restarts > job.config.restarts:
             limit = f"train.restarts={job.config.restarts} without a new checkpoint between"
-            raise RuntimeError(f"training ended: {died} ({limit}); run again to go on")
+            raise RuntimeError(f"training ended: {died} ({limit}); run again to go on. {last_words}")
         reached = newest
         told = newest.rsplit("/", 1)[-1] or "the start"
         logger.warning("train: %s; all ranks begin again from %s (%d of %d)", died, told, restarts, job.config.restarts)
 
 
-def _run_ranks(job: Job, progress: Progress) -> str:
-    """Start the ranks once and listen to their end; returns who died, in words, where going on makes sense."""
+def _run_ranks(job: Job, progress: Progress) -> tuple[str, str] | None:
+    """Start the ranks once and listen to their end; None where all is done.
+
+    Else in words who died, where going on makes sense, and the ranks' last words.
+    """
     heard = Heard(progress)
     with tempfile.TemporaryDirectory(prefix="tritrack-train-") as logs, started(job, logs) as process:
         assert process.stdout is not None, "stdout is a pipe"
@@ -93,10 +100,12 @@ def _run_ranks(job: Job, progress: Progress) -> str:
         code = process.wait()
     if heard.dropped is not None:
         raise heard.dropped
-    died = heard.what_died(code)
-    if code != 0 and not died:
-        raise RuntimeError(f"training ended with exit code {code}; run again to go on. Last words:\n{heard.last_words}")
-    return died
+    if code == 0:
+        return None
+    last_words = f"Last words:\n{heard.last_words}"
+    if died := heard.what_died(code):
+        return died, last_words
+    raise RuntimeError(f"training ended with exit code {code}; run again to go on. {last_words}")
 
 
 def _newest_checkpoint(root: Root, job: Job) -> str:

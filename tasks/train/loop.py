@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,5 +212,6 @@ def _listen_for_sigterm() -> Callable[[], bool]:
         nonlocal asked
         asked = True
 
-    signal.signal(signal.SIGTERM, note)
+    if threading.current_thread() is threading.main_thread():  # Ray trains in another, where none can be heard
+        signal.signal(signal.SIGTERM, note)
     return lambda: asked

@@ -31,7 +31,7 @@ def run_rank(job: Job, enter: Callable[[], torch.device]) -> int:
     try:
         device = enter()
         level = logging.INFO if is_first_here() else logging.WARNING
-        logging.basicConfig(level=level, format="%(message)s", handlers=[TellHandler()])
+        logging.basicConfig(level=level, format="%(message)s", handlers=[TellHandler()], force=True)
         train(job, device)
         torch.distributed.barrier()  # no rank leaves before the commit
     except Dropped as dropped:

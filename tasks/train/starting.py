@@ -20,9 +20,13 @@ _LOOPBACK = "127.0.0.1"
 
 @contextlib.contextmanager
 def started(job: Job, logs: str) -> Iterator[subprocess.Popen[str]]:
-    """torchrun with the ranks of this machine; on leaving, none of them is left. `logs`: a folder for its files."""
+    """torchrun or Ray with the ranks; on leaving, none of them is left here. `logs`: a folder for its files."""
+    launchers = {
+        "torchrun": ["tasks.train.agent", *_torchrun_arguments(job, logs)],
+        "ray": ["tasks.train.on_ray", logs],
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "tasks.train.agent", *_torchrun_arguments(job, logs)],
+        [sys.executable, "-m", *launchers[job.config.launcher]],
         stdin=subprocess.PIPE,  # never written to: its end tells all processes that we are gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -34,7 +38,7 @@ def started(job: Job, logs: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        _end_tree(process)
+        _end_session(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -47,6 +51,7 @@ def _torchrun_arguments(job: Job, logs: str) -> list[str]:
     # they meet by the key, so that machines with other settings never train together.
     many = config.machines > 1
     arguments += [f"--rdzv-endpoint={config.rendezvous if many else f'{_LOOPBACK}:0'}"]
+    arguments += ["--rdzv-conf=join_timeout=600,read_timeout=600"]  # s; machines may be started by hand
     arguments += [f"--rdzv-id={job.document.key[:16] if many else job.attempt}"]
     arguments += [f"--local-addr={_local_address(config)}", f"--log-dir={logs}"]
     # Restarts are ours: torchrun keeps the survivors' agent and store, and one restart in five hung.
@@ -90,17 +95,20 @@ def _interface(address: str) -> str:
     raise ValueError(f"TRITRACK_LOCAL_ADDRESS: no network interface of this machine has the address {address}")
 
 
-def _end_tree(process: subprocess.Popen[str]) -> None:
+def _end_session(process: subprocess.Popen[str]) -> None:
     """SIGTERM to the agent, which hands it on (ranks write a checkpoint); SIGKILL to who is left after 10 s."""
-    try:
-        agent = psutil.Process(process.pid)
-        tree = [agent, *agent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        tree = []
+    tree = [one for one in psutil.process_iter() if _session(one.pid) == process.pid]  # an agent's orphans too
     if process.poll() is None:
         process.terminate()
-    _, left = psutil.wait_procs(tree, timeout=_LEAVE_SECONDS)
+    _, left = psutil.wait_procs(tree, timeout=_LEAVE_SECONDS if process.returncode is None else 0)
     for survivor in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             survivor.kill()
     process.wait()
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it is gone, or of a kernel that tells only about one's own
+        return 0

@@ -89,6 +89,7 @@ class Place:
             "train.ranks": ranks,
             "train.loader_workers": workers,
             "train.restarts": 100,
+            "train.learning_rate": 0.001,  # training amplifies what sums of floats in another order differ by
         }
         given = [part for name, value in own.items() for part in ("--set", f"{name}={value}")]
         where = ["--root", root, "--dataset", DATASET, "--sources", str(self.world)]

@@ -103,6 +103,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.init_from": ("0" * 64, AFTER_TRAIN),
     "train.continue_from": ("0" * 64, AFTER_TRAIN),
     "train.ranks": (2, NONE),
+    "train.launcher": ("ray", NONE),
     "train.restarts": (0, NONE),
     "train.rendezvous": ("node0:29500", NONE),
     "train.checkpoint_every_steps": (7, NONE),

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -119,24 +121,12 @@ def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export
     assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
-def test_two_ranks_train_and_commit_as_if_none_of_them_had_been_killed(
+def test_two_ranks_of_which_one_is_killed_train_as_two_machines_do(
     root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     triplets = make_triplets(("a", "b", "c", "held_out"))
     config = small_config.model_copy(update={"ranks": 2, "pairs_per_batch": 7, "steps": 80})
-    document, disturbed = _document("ranks", config, triplets), _document("disturbed", config, triplets)
-    manifest = train_network(root, triplets, config, document, device="cpu")
-    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet", "state.safetensors"}
-    assert manifest.counts == {"steps": 80, "pairs": 15}
-    assert manifest.facts["network"] == "small"
-    network, spec = load_network(root, manifest)
-    assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
-    assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.recipe.seed)
-    table = read_table(root, manifest.files["metrics.parquet"])
-    assert table.schema.names == METRIC_SCHEMA.names
-    assert table["step"].to_pylist() == list(range(1, 81))
-    assert table["epoch"].to_pylist()[-1] == pytest.approx(80 * 7 / 15)
-
+    document = _document("ranks", config, triplets)
     killed: list[int] = []
 
     def kill_one(record: logging.LogRecord) -> bool:
@@ -149,11 +139,67 @@ def test_two_ranks_train_and_commit_as_if_none_of_them_had_been_killed(
         return True
 
     with caplog.at_level(logging.INFO), caplog.filtering(kill_one):  # type: ignore[arg-type]
-        again = train_network(root, triplets, config, disturbed, device="cpu")
+        manifest = train_network(root, triplets, config, document, device="cpu")
     assert "a rank was ended by SIGKILL (out of memory?); all ranks begin again from checkpoint-" in caplog.text
     assert caplog.text.count("resumed after step") == 1
+    assert set(manifest.files) == {"weights.safetensors", "network.json", "metrics.parquet", "state.safetensors"}
+    assert manifest.counts == {"steps": 80, "pairs": 15}
+    assert manifest.facts["network"] == "small"
+    network, spec = load_network(root, manifest)
+    assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.recipe.seed)
+    table = read_table(root, manifest.files["metrics.parquet"])
+    assert table.schema.names == METRIC_SCHEMA.names
+    assert table["step"].to_pylist() == list(range(1, 81))
+    assert table["epoch"].to_pylist()[-1] == pytest.approx(80 * 7 / 15)
+
+    # Two machines of one rank each: two parents with agents of their own, which meet on the loopback. Nobody is killed.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    many = config.model_copy(update={"ranks": 1, "machines": 2, "rendezvous": meeting})
+    together = _document("machines", config, triplets)
+    told: dict[int, int] = {}
+
+    def machine(number: int) -> Manifest:
+        def note(done: int, total: int, note: str = "") -> None:
+            told[number] = done
+
+        return train_network(root, triplets, many, together, device="cpu", progress=note)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(machine, range(2))
+    assert first == second
+    assert told == {0: 80, 1: 80}, "each parent hears how its machine goes on"
     for name in ("weights.safetensors", "metrics.parquet"):
-        assert _bytes(root, again, name) == _bytes(root, manifest, name)
+        assert _bytes(root, first, name) == _bytes(root, manifest, name)
+
+
+@pytest.mark.parametrize("rendezvous", ["", "node0", "node0:", ":29500", "node0:0", "node0:65536", "node0:x"])
+def test_machines_need_a_place_to_meet(rendezvous: str) -> None:
+    with pytest.raises(ValueError, match=r"train\.rendezvous: .* is no host:port where 2 machines can meet"):
+        TrainConfig(machines=2, rendezvous=rendezvous)
+
+
+def test_ray_chooses_the_machines() -> None:
+    with pytest.raises(ValueError, match="Ray chooses the machines"):
+        TrainConfig(machines=2, rendezvous="node0:29500", launcher="ray")
+
+
+def test_a_meeting_place_that_is_not_found_is_told_before_a_process_starts(
+    root: Root, small_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*arguments: object, **named: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.delenv("TRITRACK_LOCAL_ADDRESS", raising=False)
+    config = small_config.model_copy(update={"machines": 2, "rendezvous": "node0:29500"})
+    with pytest.raises(ValueError, match=r"train\.rendezvous: node0:29500 cannot be reached \(.*not known"):
+        train_network(root, "0" * 64, config, _document("nowhere", config, ""))
+    monkeypatch.setenv("TRITRACK_LOCAL_ADDRESS", "203.0.113.7")
+    with pytest.raises(ValueError, match=r"TRITRACK_LOCAL_ADDRESS: no network interface .* 203\.0\.113\.7"):
+        train_network(root, "0" * 64, config, _document("nowhere", config, ""))
 
 
 def test_data_that_cannot_be_trained_on_is_dropped_by_name(
@@ -177,13 +223,12 @@ def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig
         (1, [-9], "", "a rank was ended by SIGKILL (out of memory?)"),
         (1, [EXIT_LOST, -11], "", "a rank was ended by SIGSEGV"),
         (1, [-1000], "", "a rank was ended by signal 1000"),
-        (1, [EXIT_LOST], "", "another machine was lost"),
+        (1, [EXIT_LOST], "", "another rank was lost"),
         (-9, [], "", "the agent of the ranks was ended by SIGKILL (out of memory?)"),
         (1, [1, -9], "ValueError", ""),  # torchrun ends those who wait for the one that failed
         (1, [EXIT_LOST, -15], "ValueError", ""),
         (1, [143], "stopped after step 5", ""),
         (1, [], "", ""),
-        (0, [], "", ""),
     ],
 )
 def test_ranks_begin_again_only_where_none_failed_by_itself(
