@@ -1,7 +1,7 @@
 """Children die with their parent: a rank ends when its parent is gone, also after kill -9.
 
 The parent holds the other end of the ranks' standard input and never writes to it, so that end of file
-means that the parent is no more. The agent between them (torchrun) is watched by the parent's process id.
+means that the parent is no more. The agent between them (which runs torchrun) is watched by the parent's process id.
 """
 
 from __future__ import annotations

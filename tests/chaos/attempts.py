@@ -22,7 +22,7 @@ Ending = Literal["done", "killed", "failed", "hung"]
 PROJECT = Path(__file__).resolve().parents[2]
 _SITE = Path(__file__).resolve().with_name("site")
 _HANGS_SECONDS = 600.0
-_LEAVE_SECONDS = 30.0  # torchrun imports torch before it can notice that its parent is gone
+_LEAVE_SECONDS = 30.0  # a process looks for its parent once a second, on a machine that may be busy
 _LAST_CHARACTERS = 4000
 
 

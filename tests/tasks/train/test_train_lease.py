@@ -214,7 +214,7 @@ def test_a_second_run_waits_and_goes_on_where_the_first_was_killed(
             raise KeyboardInterrupt  # it trains: enough
         if len(notes) == 1:
             own = [child.cmdline() for child in psutil.Process().children()]
-            assert not any("torch.distributed.run" in command for command in own), "no rank while it waits"
+            assert not any("tasks.train.agent" in command for command in own), "no rank while it waits"
             first.send_signal(signal.SIGKILL)
 
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
