@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train check clean
+.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -56,6 +56,11 @@ ROOT ?= both
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.drive --kills $(KILLS) --prefect-kills $(PREFECT_KILLS) --faults $(FAULTS) \
 		--seed $(SEED) --root $(ROOT)
+
+# SIGKILL to a rank, torchrun or the parent at random moments of training, on 1 to 4 ranks: `make chaos-train KILLS=20`.
+chaos-train: KILLS = 20
+chaos-train: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.training --kills $(KILLS) --seed $(SEED)
 
 # Every malformed or hostile input down the real path, and what is kept through the track stage too: two minutes.
 hostile: $(VENV)/.test

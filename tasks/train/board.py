@@ -62,8 +62,9 @@ class Board:
 def contact_sheet(network: Network, inputs: Inputs, outcome: Outcome) -> NDArray[np.uint8]:
     """The first 8 samples of this rank, a row each: anchor, positive and the nearest image that may be its negative.
 
-    (rows S, 3 S, 3) uint8 RGB, as the network sees them; 2 S wide where a sample is one image. Nearest by the embedding where the objective is one of pairs,
-    else by the features, among this rank's images; black where none may be. Draws no random number.
+    (rows S, 3 S, 3) uint8 RGB, as the network sees them; 2 S wide where a sample is one image. Nearest by the
+    embedding where the objective is one of pairs, else by the features, among this rank's images; black where none may
+    be. Draws no random number.
     """
     network.eval()
     with torch.no_grad():

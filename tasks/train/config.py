@@ -99,7 +99,24 @@ class TrainConfig(StageConfig):
         ge=0,
         le=1000,
     )
-    ranks: int = outside_key(1, "Processes that train together on this machine.", ge=1, le=64)
+    ranks: int = outside_key(1, "Processes that train together on each machine, or in the Ray cluster.", ge=1, le=64)
+    launcher: Literal["torchrun", "ray"] = outside_key(
+        "torchrun",
+        "What starts the ranks: torchrun, or Ray Train on the cluster of RAY_ADDRESS (none: one on this machine).",
+    )
+    restarts: int = outside_key(
+        3, "How often ranks that were killed begin again from the newest checkpoint, without a new one between.", ge=0
+    )
+    machines: int = outside_key(
+        1,
+        "Machines that train together, `ranks` processes on each: start the same command on all of them, with a root "
+        "that all share (an object store, or a folder mounted on each).",
+        ge=1,
+        le=1024,
+    )
+    rendezvous: str = outside_key(
+        "", "Where several machines meet: host:port of one of them, by a name or address that the host itself knows."
+    )
     checkpoint_every_steps: int = outside_key(
         200, "Steps between the checkpoints that a killed run goes on from.", ge=1
     )
@@ -129,6 +146,20 @@ class TrainConfig(StageConfig):
         if self.best_every_steps > self.steps:
             raise ValueError(
                 f"train.best_every_steps: no window of {self.best_every_steps} steps ends within {self.steps}; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _meeting_place(self) -> Self:
+        if self.machines > 1 and self.launcher == "ray":
+            raise ValueError(
+                "train.machines: Ray chooses the machines; leave it at 1 and set train.ranks to all workers"
+            )
+        host, _, port = self.rendezvous.rpartition(":")
+        if self.machines > 1 and not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(
+                f"train.rendezvous: {self.rendezvous!r} is no host:port where {self.machines} machines can meet, such "
+                "as node0:29500 (one of them, with a port that the others reach)"
             )
         return self
 

@@ -8,6 +8,7 @@ with the whole batch: they are summed, never averaged, and no factor of the numb
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,11 @@ def gather_pairs(local: torch.Tensor, batch_pairs: int) -> torch.Tensor:
         return local
     gathered: torch.Tensor = _GatherPairs.apply(local, batch_pairs)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def is_first_here() -> bool:
+    """Whether this is the first rank of its machine: it tells that machine's parent how training goes on."""
+    return int(os.environ.get("LOCAL_RANK", torch.distributed.get_rank())) == 0
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter], loss: torch.Tensor, stop: bool) -> tuple[bool, bool]:

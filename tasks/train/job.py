@@ -15,7 +15,7 @@ from tasks.train.config import TrainConfig
 
 # Not an argument: other users can read a process's arguments, and a root's URL may hold a password.
 JOB_VARIABLE = "TRITRACK_TRAIN_JOB"
-EXIT_DROPPED, EXIT_STOPPED = 3, 143
+EXIT_DROPPED, EXIT_LOST, EXIT_STOPPED = 3, 75, 143
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -48,7 +48,7 @@ def read_job() -> Job:
 
 
 def tell(event: str, **fields: JSON) -> None:
-    """One JSON line to the parent; event is progress, log, dropped, stopped or failed."""
+    """One JSON line to the parent; event is progress, log, dropped, stopped, lost, failed or ended."""
     # One write a line: ranks share the pipe, and short writes to a pipe are never mixed.
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from tasks.train.checkpoint import Checkpoint, checkpoint_bytes, parse_checkpoin
 from tasks.train.continuing import STATE
 from tasks.train.data import Batch, batch_pairs, iterate_batches
 from tasks.train.device import require_precision
-from tasks.train.distributed import broadcast_bytes, sum_gradients
+from tasks.train.distributed import broadcast_bytes, is_first_here, sum_gradients
 from tasks.train.feeding import FedNetwork
 from tasks.train.job import Job
 from tasks.train.metrics import Metrics
@@ -154,6 +155,7 @@ def take_steps(run: Run) -> None:
             run.monitor.skip(done)
         if rank == 0:
             run.best.see(config, done, loss if finite else None, run.network)
+        if is_first_here():
             run.metrics.tell_progress(done, batch.epoch, loss)
         if done < config.steps and (stop or done % config.checkpoint_every_steps == 0):
             save(run, done)
@@ -278,5 +280,6 @@ def _listen_for_sigterm() -> Callable[[], bool]:
         nonlocal asked
         asked = True
 
-    signal.signal(signal.SIGTERM, note)
+    if threading.current_thread() is threading.main_thread():  # Ray trains in another, where none can be heard
+        signal.signal(signal.SIGTERM, note)
     return lambda: asked

@@ -4,6 +4,9 @@ Each attempt holds a lease that names its unit. An attempt trains once it has sa
 then still sees nobody older. It says so only where nobody else trains and nobody older is there. Two can never
 both get through: if the older one's lease was not there when the younger looked for the last time, then the
 younger had said that it trains before the older one first looked, and that one waits.
+
+Attempts of several machines that train together name the same `meeting` in their leases. They do not wait for each
+other, and once one of them trains none of them waits for anybody.
 """
 
 from __future__ import annotations
@@ -51,4 +54,9 @@ def _ahead(root: Root, lease: Lease, key: str) -> list[LeaseRecord]:
     others = [
         other for other in live_leases(root, "train") if other.id != lease.record.id and other.facts.get("key") == key
     ]
+    if meeting := lease.record.facts.get("meeting"):
+        fellows = [other for other in others if other.facts.get("meeting") == meeting]
+        if any(fellow.facts.get("trains") for fellow in fellows):
+            return []
+        others = [other for other in others if other not in fellows]
     return [other for other in others if other.facts.get("trains") or other.rank < lease.record.rank]

@@ -22,7 +22,7 @@ Ending = Literal["done", "killed", "failed", "hung"]
 PROJECT = Path(__file__).resolve().parents[2]
 _SITE = Path(__file__).resolve().with_name("site")
 _HANGS_SECONDS = 600.0
-_LEAVE_SECONDS = 30.0  # torchrun imports torch before it can notice that its parent is gone
+_LEAVE_SECONDS = 30.0  # a process looks for its parent once a second, on a machine that may be busy
 _LAST_CHARACTERS = 4000
 
 
@@ -64,7 +64,7 @@ def run_attempt(
     """
     folder = Path(orders.folder)
     folder.mkdir(parents=True)
-    variables = _clean_environment() | dict(environment) | orders.environment()
+    variables = clean_environment() | dict(environment) | orders.environment()
     started = time.monotonic()
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -80,7 +80,7 @@ def run_attempt(
             _await_child(process)
         is_hung = _wait(process, kill_after_seconds)
     ended = time.monotonic()
-    survivors = _await_children(str(folder))
+    survivors = await_children(str(folder))
     words = (folder / "output").read_text(errors="replace")[-_LAST_CHARACTERS:]
     return Attempt(
         ending="hung" if is_hung else _ending(process.returncode),
@@ -116,7 +116,7 @@ def _ending(code: int) -> Ending:
     return "done" if code == 0 else "killed" if code == -signal.SIGKILL else "failed"
 
 
-def _await_children(marker: str) -> tuple[str, ...]:
+def await_children(marker: str) -> tuple[str, ...]:
     """Wait until no process of the attempt is left; ends and names those that stay."""
     end = time.monotonic() + _LEAVE_SECONDS
     while (left := _marked(marker)) and time.monotonic() < end:
@@ -139,7 +139,7 @@ def _marked(marker: str) -> list[psutil.Process]:
     return found
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process's environment without anybody's settings; one thread a process, since two cores run several."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_", "TRITRACK_"))}
     path = os.pathsep.join((str(_SITE), str(PROJECT)))

@@ -87,40 +87,45 @@ def count_operations(folder: Path) -> Counter[str]:
 def install() -> None:
     """Wrap the operations of Root in this process, once its module is imported; the first process is the parent."""
     os.environ.setdefault(_PARENT, str(os.getpid()))
-    sys.meta_path.insert(0, _Finder(Orders(**json.loads(os.environ[VARIABLE]))))
+    sys.meta_path.insert(0, ChangingFinder(_MODULE, _disturb))
 
 
-class _Finder(MetaPathFinder):
-    """Lets the module be found as ever, and wraps what it defines."""
+class ChangingFinder(MetaPathFinder):
+    """Lets one module be found as ever, and changes what it defines once it is imported."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
+        self._name = name
+        self._change = change
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != _MODULE:
+        if name != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec is not None, "the project is on the path"
-        assert spec.loader is not None, "storage.root is a module"
-        spec.loader = _WrappingLoader(spec.loader, self._orders)
+        assert spec.loader is not None, f"{name} is a module"
+        spec.loader = _ChangingLoader(spec.loader, self._change)
         return spec
 
 
-class _WrappingLoader(Loader):
-    def __init__(self, inner: Loader, orders: Orders) -> None:
+class _ChangingLoader(Loader):
+    def __init__(self, inner: Loader, change: Callable[[Any], None]) -> None:
         self._inner = inner
-        self._orders = orders
+        self._change = change
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self._inner.exec_module(module)
-        disturbance = _Disturbance(self._orders)
-        for name in (*READS, *WRITES):
-            setattr(module.Root, name, disturbance.wrap(name, getattr(module.Root, name)))
-        module.Root._persistently = disturbance.wrap_trying(module.Root._persistently)
+        self._change(module)
+
+
+def _disturb(module: Any) -> None:
+    disturbance = _Disturbance(Orders(**json.loads(os.environ[VARIABLE])))
+    for name in (*READS, *WRITES):
+        setattr(module.Root, name, disturbance.wrap(name, getattr(module.Root, name)))
+    module.Root._persistently = disturbance.wrap_trying(module.Root._persistently)
 
 
 class _Disturbance:

@@ -111,6 +111,9 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.skip_budget": (0, NONE),  # it decides whether a run ends, not what it ends in
     "train.keep_checkpoints": (5, NONE),
     "train.ranks": (2, NONE),
+    "train.launcher": ("ray", NONE),
+    "train.restarts": (0, NONE),
+    "train.rendezvous": ("node0:29500", NONE),
     "train.checkpoint_every_steps": (7, NONE),
     "train.tensorboard": ("logs", NONE),
     "train.loader_workers": (2, NONE),
@@ -128,8 +131,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
 }
-# It goes with no labels: below.
-OTHERS = {"execution.keep_videos"}
+# They do not go with the others: below.
+OTHERS = {"execution.keep_videos", "train.machines"}
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +190,14 @@ def test_what_runs_again_when_a_parameter_changes(first: Version, labels: Path, 
 def test_retention_makes_nothing_run_again() -> None:
     first, _ = imagined_run(Version("night"), imagined_sources(*range(8)), chosen())
     config = RunConfig.model_validate(chosen().model_dump() | {"execution": {"keep_videos": "until_tracked"}})
+    assert ran(imagined_run(first, imagined_sources(*range(8)), config)[1]) == []
+
+
+def test_more_machines_make_nothing_run_again() -> None:
+    first, _ = imagined_run(Version("night"), imagined_sources(*range(8)), chosen())
+    document = chosen().model_dump()
+    document["train"] |= {"machines": 2, "rendezvous": "node0:29500"}
+    config = RunConfig.model_validate(document)
     assert ran(imagined_run(first, imagined_sources(*range(8)), config)[1]) == []
 
 

@@ -6,3 +6,7 @@ if "TRITRACK_CHAOS" in os.environ:
     from tests.chaos.faults import install
 
     install()
+if "TRITRACK_CHAOS_SAMPLES" in os.environ:
+    from tests.chaos import samples
+
+    samples.install()

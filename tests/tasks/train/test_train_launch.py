@@ -6,24 +6,28 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from storage.keys import KeyDocument, Recipe
+from storage.keys import JSON, KeyDocument, Recipe
 from storage.manifests import Manifest, read_file
 from storage.root import Root
 from storage.tables import read_table
 from tasks.networks.weights import load_network
-from tasks.records import METRIC_SCHEMA, Dropped
+from tasks.records import METRIC_SCHEMA, Dropped, no_progress
 from tasks.train.attempts import checkpoint_paths
 from tasks.train.checkpoint import find_checkpoint
 from tasks.train.config import TrainConfig
+from tasks.train.hearing import Heard
+from tasks.train.job import EXIT_LOST
 from tasks.train.launch import train_network
 from tests.tasks.train.conftest import MakeTriplets
 
@@ -118,28 +122,90 @@ def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export
     assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
-def test_two_ranks_train_and_commit(
-    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, tmp_path: Path
+def test_two_ranks_of_which_one_is_killed_train_as_two_machines_do(
+    root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """In parts, in bfloat16, and with a log too."""
     triplets = make_triplets(("a", "b", "c", "held_out"))
-    changes = {"ranks": 2, "pairs_per_batch": 7, "accumulate": 2, "precision": "bfloat16"}
+    changes = {"ranks": 2, "pairs_per_batch": 7, "steps": 80, "accumulate": 2, "precision": "bfloat16"}
     config = small_config.model_copy(update={**changes, "best_every_steps": 8, "tensorboard": str(tmp_path / "log")})
     document = _document("ranks", config, triplets)
-    manifest = train_network(root, triplets, config, document, device="cpu")
+    killed: list[int] = []
+
+    def kill_one(record: logging.LogRecord) -> bool:
+        if not killed and record.getMessage().startswith("checkpoint of step 4 "):
+            tree = psutil.Process().children(recursive=True)
+            ranks = [child for child in tree if child.cmdline()[-1] == "tasks.train.worker" and not child.children()]
+            rank = next(rank for rank in ranks if rank.environ()["RANK"] == "1")
+            rank.kill()
+            killed.append(rank.pid)
+        return True
+
+    with caplog.at_level(logging.INFO), caplog.filtering(kill_one):  # type: ignore[arg-type]
+        manifest = train_network(root, triplets, config, document, device="cpu")
+    assert "a rank was ended by SIGKILL (out of memory?); all ranks begin again from checkpoint-" in caplog.text
+    assert caplog.text.count("resumed after step") == 1
     files = ("weights.safetensors", "network.json", "metrics.parquet", "state.safetensors", "best.safetensors")
     assert set(manifest.files) == set(files)
     assert manifest.facts["skipped_steps"] == 0
-    assert len(list((tmp_path / "log" / manifest.key[:16]).iterdir())) == 1, "one rank tells for all"
-    assert manifest.counts == {"steps": 24, "pairs": 15}
+    assert len(list((tmp_path / "log" / manifest.key[:16]).iterdir())) == 2, "at each start one rank tells for all"
+    assert manifest.counts == {"steps": 80, "pairs": 15}
     assert manifest.facts["network"] == "small"
     network, spec = load_network(root, manifest)
     assert manifest.facts["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert (spec.embedding, spec.input_px, spec.seed) == (16, 32, document.recipe.seed)
     table = read_table(root, manifest.files["metrics.parquet"])
     assert table.schema.names == METRIC_SCHEMA.names
-    assert table["step"].to_pylist() == list(range(1, 25))
-    assert table["epoch"].to_pylist()[-1] == pytest.approx(24 * 7 / 15)
+    assert table["step"].to_pylist() == list(range(1, 81))
+    assert table["epoch"].to_pylist()[-1] == pytest.approx(80 * 7 / 15)
+
+    # Two machines of one rank each: two parents with agents of their own, which meet on the loopback. Nobody is killed.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    many = config.model_copy(update={"ranks": 1, "machines": 2, "rendezvous": meeting})
+    together = _document("machines", config, triplets)
+    told: dict[int, int] = {}
+
+    def machine(number: int) -> Manifest:
+        def note(done: int, total: int, note: str = "") -> None:
+            told[number] = done
+
+        return train_network(root, triplets, many, together, device="cpu", progress=note)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(machine, range(2))
+    assert first == second
+    assert told == {0: 80, 1: 80}, "each parent hears how its machine goes on"
+    for name in ("weights.safetensors", "metrics.parquet", "best.safetensors"):
+        assert _bytes(root, first, name) == _bytes(root, manifest, name)
+
+
+@pytest.mark.parametrize("rendezvous", ["", "node0", "node0:", ":29500", "node0:0", "node0:65536", "node0:x"])
+def test_machines_need_a_place_to_meet(rendezvous: str) -> None:
+    with pytest.raises(ValueError, match=r"train\.rendezvous: .* is no host:port where 2 machines can meet"):
+        TrainConfig(machines=2, rendezvous=rendezvous)
+
+
+def test_ray_chooses_the_machines() -> None:
+    with pytest.raises(ValueError, match="Ray chooses the machines"):
+        TrainConfig(machines=2, rendezvous="node0:29500", launcher="ray")
+
+
+def test_a_meeting_place_that_is_not_found_is_told_before_a_process_starts(
+    root: Root, small_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*arguments: object, **named: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.delenv("TRITRACK_LOCAL_ADDRESS", raising=False)
+    config = small_config.model_copy(update={"machines": 2, "rendezvous": "node0:29500"})
+    with pytest.raises(ValueError, match=r"train\.rendezvous: node0:29500 cannot be reached \(.*not known"):
+        train_network(root, "0" * 64, config, _document("nowhere", config, ""))
+    monkeypatch.setenv("TRITRACK_LOCAL_ADDRESS", "203.0.113.7")
+    with pytest.raises(ValueError, match=r"TRITRACK_LOCAL_ADDRESS: no network interface .* 203\.0\.113\.7"):
+        train_network(root, "0" * 64, config, _document("nowhere", config, ""))
 
 
 def test_data_that_cannot_be_trained_on_is_dropped_by_name(
@@ -152,8 +218,35 @@ def test_data_that_cannot_be_trained_on_is_dropped_by_name(
 
 
 def test_failing_rank_gives_its_last_words(root: Root, small_config: TrainConfig) -> None:
-    with pytest.raises(RuntimeError, match="run the shard stage first"):
+    with pytest.raises(RuntimeError, match="run the shard stage first") as caught:
         train_network(root, "0" * 64, small_config, _document("missing", small_config, ""))
+    assert "train.restarts" not in str(caught.value), "its own error would only come back"
+
+
+@pytest.mark.parametrize(
+    ("code", "codes", "failure", "died"),
+    [
+        (1, [-9], "", "a rank was ended by SIGKILL (out of memory?)"),
+        (1, [EXIT_LOST, -11], "", "a rank was ended by SIGSEGV"),
+        (1, [-1000], "", "a rank was ended by signal 1000"),
+        (1, [EXIT_LOST], "", "another rank was lost"),
+        (-9, [], "", "the agent of the ranks was ended by SIGKILL (out of memory?)"),
+        (1, [1, -9], "ValueError", ""),  # torchrun ends those who wait for the one that failed
+        (1, [EXIT_LOST, -15], "ValueError", ""),
+        (1, [143], "stopped after step 5", ""),
+        (1, [], "", ""),
+    ],
+)
+def test_ranks_begin_again_only_where_none_failed_by_itself(
+    code: int, codes: list[JSON], failure: str, died: str
+) -> None:
+    heard = Heard(no_progress)
+    heard.take(json.dumps({"event": "lost", "words": "connection closed by peer"}))
+    if failure:
+        heard.take(json.dumps({"event": "failed", "words": failure}))
+    heard.take(json.dumps({"event": "ended", "codes": codes}))
+    assert heard.what_died(code) == died
+    assert heard.last_words == failure or not failure
 
 
 def _document(name: str, config: TrainConfig, triplets: str) -> KeyDocument:

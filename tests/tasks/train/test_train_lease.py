@@ -147,6 +147,29 @@ def test_of_many_racers_one_trains_at_a_time(root: Root) -> None:
     assert most == [1]
 
 
+def test_machines_that_train_together_do_not_wait_for_each_other(root: Root) -> None:
+    with (
+        _attempt(root, 0, meeting="node0:29500") as first,
+        _attempt(root, 1) as alone,
+        _attempt(root, 2, meeting="node0:29500") as second,
+        _attempt(root, 3, meeting="node7:29500") as other,
+    ):
+        assert wait_for_turn(root, first, DOCUMENT.key, no_progress) is None
+        waiting = [_Waiting(root, alone), _Waiting(root, other)]
+        assert wait_for_turn(root, second, DOCUMENT.key, no_progress) is None, "though one alone is older"
+        manifest = commit(root, DOCUMENT, {"weights.bin": b"w"})
+        assert [one.result() for one in waiting] == [manifest] * 2
+
+
+def test_machines_wait_for_one_that_trains_alone(root: Root) -> None:
+    with ExitStack() as alone, _attempt(root, 1, meeting="m:1") as first, _attempt(root, 2, meeting="m:1") as second:
+        assert wait_for_turn(root, alone.enter_context(_attempt(root, 0)), DOCUMENT.key, no_progress) is None
+        waiting = [_Waiting(root, first), _Waiting(root, second)]
+        assert not any(one.is_over for one in waiting)
+        alone.close()
+        assert [one.result() for one in waiting] == [None, None]
+
+
 def test_the_wait_can_be_interrupted(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(done: int, total: int, note: str = "") -> None:
         raise KeyboardInterrupt
@@ -191,7 +214,7 @@ def test_a_second_run_waits_and_goes_on_where_the_first_was_killed(
             raise KeyboardInterrupt  # it trains: enough
         if len(notes) == 1:
             own = [child.cmdline() for child in psutil.Process().children()]
-            assert not any("torch.distributed.run" in command for command in own), "no rank while it waits"
+            assert not any("tasks.train.agent" in command for command in own), "no rank while it waits"
             first.send_signal(signal.SIGKILL)
 
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
@@ -227,9 +250,9 @@ def test_two_runs_at_once_end_with_one_training(
 
 
 @contextmanager
-def _attempt(root: Root, age: int = 0) -> Iterator[Lease]:
+def _attempt(root: Root, age: int = 0, **facts: JSON) -> Iterator[Lease]:
     """A live attempt at DOCUMENT; those with a lower `age` count as older, and those of other processes first."""
-    lease = Lease(root, "train", {"key": DOCUMENT.key, "attempt": "one"})
+    lease = Lease(root, "train", {"key": DOCUMENT.key, "attempt": "one", **facts})
     lease.record = dataclasses.replace(lease.record, started=f"2999-01-01T00:00:0{age}.000000+00:00")
     with lease:
         yield lease
