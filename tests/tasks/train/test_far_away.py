@@ -116,13 +116,12 @@ def paths_of(tracks: list[Track]) -> Paths:
 
 def slow_margin(paths: Paths, one: int, other: int) -> float | None:
     """By how many px two tracks of one video are farther than need be, at their nearest; None where they never meet."""
-    moments = [np.linspace(*paths.frames[pair], 2001) for pair in (one, other)]
-    begin, end = max(moment[0] for moment in moments), min(moment[-1] for moment in moments)
+    begin, end = paths.frames[[one, other], 0].max(), paths.frames[[one, other], 1].min()
     if one == other or paths.videos[one] != paths.videos[other] or begin > end:
         return None
     times = np.linspace(begin, end, 2001)
     first, second = (_centres(paths, pair, times) for pair in (one, other))
-    distance = min(float(np.hypot(*(a - b))) for a, b in zip(first, second, strict=True))
+    distance = float(np.hypot(*(first - second).T).min())
     return distance - FAR_SIDES * float(max(paths.boxes[one, :, 2].max(), paths.boxes[other, :, 2].max()))
 
 
