@@ -62,9 +62,11 @@ class TrainConfig(StageConfig):
         "semi_hard",
         description="Hard negatives are the nearest of all, or (semi_hard) of those farther than the positive.",
     )
-    learning_rate: float = Field(0.05, gt=0, description="Step size of SGD at the start.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(0.0005, ge=0, description="Weight decay of SGD.")
+    optimiser: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum, as the paper, or AdamW.")
+    learning_rate: float = Field(0.05, gt=0, description="Step size at the start; AdamW wants about 0.001.")
+    warmup_steps: int = Field(0, ge=0, description="Steps over which the step size grows to that.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD, first beta of AdamW.")
+    weight_decay: float = Field(0.0005, ge=0, description="Weight decay; AdamW's, 0.01 to 0.1, is times the step size.")
     schedule: Literal["cosine", "step"] = Field(
         "cosine", description="Decay to 0 by a half cosine, or by 10 every `decay_every_steps`."
     )

@@ -15,13 +15,13 @@ def require_continuable(manifest: Manifest, config: TrainConfig) -> None:
     """Raises ValueError, in one line, where a run of this configuration cannot go on from the unit's end."""
     named, trained = f"train.continue_from: {manifest.key[:16]}", manifest.recipe.parameters
     network, embedding, objective = trained["network"], trained["embedding"], trained["objective"]
-    with_context = bool(trained.get("context_weight"))
-    kind = (config.network, config.embedding, config.objective, bool(config.context_weight))
-    if (network, embedding, objective, with_context) != kind:
+    with_context, optimiser = bool(trained.get("context_weight")), trained.get("optimiser", "sgd")
+    kind = (config.network, config.embedding, config.objective, bool(config.context_weight), config.optimiser)
+    if (network, embedding, objective, with_context, optimiser) != kind:
         raise ValueError(
             f"{named} is a {network} network of {embedding} dimensions trained by {objective}"
-            f"{' with context' * with_context}, which this run is not; use the same, or train.init_from, which takes "
-            "the weights alone"
+            f"{' with context' * with_context} and {optimiser}, which this run is not; use the same, or "
+            "train.init_from, which takes the weights alone"
         )
     if samples_of(config.objective) == "images" and (classes := class_names(config.images)) != _classes(manifest):
         raise ValueError(

@@ -62,7 +62,7 @@ class Run:
     table: Samples
     network: Network
     objective: Objective
-    optimiser: torch.optim.SGD
+    optimiser: torch.optim.Optimizer
     start: Checkpoint
     monitor: Monitor
     metrics: Metrics

@@ -12,17 +12,20 @@ from tasks.networks.network import Network
 from tasks.train.config import TrainConfig
 
 _STEP_FACTOR = 0.1  # the authors' solver: gamma 0.1
+_SECOND_BETA = 0.999  # Loshchilov and Hutter, ICLR 2019, and torch's default
+_MOMENTUM = "momentum_buffer"  # SGD's only state
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The learning rate of step `step`, counted from 0."""
+    warmth = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.schedule == "step":
-        return float(config.learning_rate * _STEP_FACTOR ** (step // config.decay_every_steps))
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        return float(config.learning_rate * warmth * _STEP_FACTOR ** (step // config.decay_every_steps))
+    return config.learning_rate * warmth * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
-def make_optimiser(network: Network, config: TrainConfig, objective: nn.Module | None = None) -> torch.optim.SGD:
-    """SGD with momentum; biases and normalisation weights do not decay (Caffe: bias decay_mult 0).
+def make_optimiser(network: Network, config: TrainConfig, objective: nn.Module | None = None) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; biases and normalisation weights do not decay (Caffe: bias decay_mult 0).
 
     The group's `rate` multiplies the learning rate: 2 for the biases of CaffeNet. `objective`: whose parameters are
     trained beside the network's.
@@ -30,6 +33,8 @@ def make_optimiser(network: Network, config: TrainConfig, objective: nn.Module |
     groups = _groups(network, config, network.bias_rate)
     if objective is not None:
         groups += _groups(objective, config, 1.0)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, _SECOND_BETA))
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
 
 
@@ -39,22 +44,29 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def momentum_tensors(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The momentum buffers by their parameter's name; none before the first step."""
-    buffers = {}
-    for name, parameter in module.named_parameters():
-        buffer = optimiser.state[parameter].get("momentum_buffer") if parameter in optimiser.state else None
-        if buffer is not None:
-            buffers[name] = buffer
-    return buffers
+    """What the optimiser keeps of each parameter; none before the first step.
+
+    SGD's momentum buffers by their parameter's name, AdamW's by `<name>|<what>`.
+    """
+    return {
+        name if what == _MOMENTUM else f"{name}|{what}": tensor
+        for name, parameter in module.named_parameters()
+        for what, tensor in optimiser.state.get(parameter, {}).items()
+        if tensor is not None
+    }
 
 
 def restore_momentum(module: nn.Module, optimiser: torch.optim.Optimizer, buffers: dict[str, torch.Tensor]) -> None:
     """Put the buffers of `momentum_tensors` back, in each parameter's memory layout."""
-    for name, parameter in module.named_parameters():
-        if name in buffers:
+    parameters = dict(module.named_parameters())
+    for label, tensor in buffers.items():
+        name, _, what = label.partition("|")
+        parameter = parameters[name]
+        buffer = tensor.clone()  # AdamW's number of steps stays on the CPU
+        if tensor.shape == parameter.shape:
             buffer = torch.empty_like(parameter, requires_grad=False)
-            buffer.copy_(buffers[name])
-            optimiser.state[parameter]["momentum_buffer"] = buffer
+            buffer.copy_(tensor)
+        optimiser.state[parameter][what or _MOMENTUM] = buffer
 
 
 def _groups(module: nn.Module, config: TrainConfig, bias_rate: float) -> list[dict[str, Any]]:

@@ -67,9 +67,10 @@ def test_the_units_own_checkpoint_comes_first(root: Root) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"embedding": 32}, "is a small network of 16 dimensions trained by ranking, which this run is not"),
-        ({"objective": "infonce"}, "trained by ranking, which this run is not"),
-        ({"context_weight": 0.5}, "trained by ranking, which this run is not"),
+        ({"embedding": 32}, "is a small network of 16 dimensions trained by ranking and sgd, which this run is not"),
+        ({"objective": "infonce"}, "trained by ranking and sgd, which this run is not"),
+        ({"context_weight": 0.5}, "trained by ranking and sgd, which this run is not"),
+        ({"optimiser": "adamw"}, "trained by ranking and sgd, which this run is not"),
         ({"steps": 30}, "has 30 steps behind it; train.steps counts them too"),
     ],
 )

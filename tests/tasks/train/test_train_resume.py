@@ -30,7 +30,7 @@ _FILES = ("weights.safetensors", "metrics.parquet", BEST)
 @pytest.fixture
 def config(small_config: TrainConfig) -> TrainConfig:
     """Three batches an epoch of 24 pairs, hard negatives from the fifth step on, a checkpoint at every step."""
-    changes = {"steps": _STEPS, "hard_after_step": 4, "best_every_steps": 2, "accumulate": 2}
+    changes = {"steps": _STEPS, "hard_after_step": 4, "best_every_steps": 2, "accumulate": 2, "optimiser": "adamw"}
     return small_config.model_copy(update={**changes, "checkpoint_every_steps": 1, "keep_checkpoints": 99})
 
 
@@ -123,9 +123,10 @@ def _require_untouched(*checkpoints: Checkpoint) -> None:
     first = checkpoints[0]
     for number, other in enumerate(checkpoints):
         assert (other.skipped_steps, other.skipped_in_a_row) == (number, number)
-        for name in first.network:
-            assert torch.equal(first.network[name], other.network[name])
-            assert torch.equal(first.momentum[name], other.momentum[name])
+        for name, tensor in first.network.items():
+            assert torch.equal(tensor, other.network[name])
+        for name, tensor in first.momentum.items():
+            assert torch.equal(tensor, other.momentum[name])
         assert torch.equal(first.metrics, other.metrics)
 
 
