@@ -10,7 +10,11 @@ from tasks.networks.network import Network, he_convolutions, unit_length
 
 _WIDTHS = (24, 48, 96, 192)
 _GROUPS = 8
-_GRID = 2  # the probed features are means over quarters of the map: where a part lies tells a shape
+_BLOCK = 3  # modules of one convolution: itself, its normalisation and its ReLU
+# The probed features are means over the fields of a grid, of the last three convolutions: where a part lies tells a
+# shape, and the earlier ones keep colour and texture. Chosen between the halves of the training images of
+# `make learn`; of the last convolution alone CIFAR-10 accuracy was 5.6 points lower.
+_GRIDS = (3, 3, 2)
 
 
 class Small(Network):
@@ -32,11 +36,16 @@ class Small(Network):
             layers += [convolution, nn.GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
             before = width
         self.convolutions = nn.Sequential(*layers)
-        self.feature_width = before * _GRID**2
+        self.feature_width = sum(width * side**2 for width, side in zip(_WIDTHS[1:], _GRIDS, strict=True))
         self.head = nn.Sequential(nn.Linear(before, before), nn.ReLU(inplace=True), nn.Linear(before, embedding))
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
-        return functional.adaptive_avg_pool2d(self.convolutions(images), _GRID).flatten(1)
+        maps = self.convolutions[:_BLOCK](images)
+        pooled = []
+        for number, side in enumerate(_GRIDS, start=1):
+            maps = self.convolutions[number * _BLOCK : (number + 1) * _BLOCK](maps)
+            pooled.append(functional.adaptive_avg_pool2d(maps, side).flatten(1))
+        return torch.cat(pooled, dim=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.convolutions(images)

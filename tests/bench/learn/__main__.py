@@ -1,6 +1,6 @@
 """`make learn`: what a network learns from real video alone, judged on labelled images that it never saw.
 
-    python -m tests.bench.learn [--seeds 3] [--recipes learn ranking ...] [--data FOLDER] [--root FOLDER]
+    python -m tests.bench.learn [--seeds 3] [--recipes learn ranking ...] [--steps N] [--data FOLDER] [--root FOLDER]
 
 Mines and trains with the command line program, on the clips of `videos` and `davis`; then, beside the same network
 untrained and beside HOG with colour: linear classification of CIFAR-10 and of five classes of VOC 2007, and retrieval
@@ -34,7 +34,6 @@ from tests.bench.learn.recipes import RECIPES
 from tests.bench.learn.scoring import Task, classify, paired_interval, summary
 
 _PROJECT = Path(__file__).resolve().parents[3]
-_STAGES = ("download", "track", "shard", "train", "evaluate")
 KINDS = ("trained", "untrained", "hog")
 
 Scores = NDArray[np.float64]
@@ -49,10 +48,10 @@ def main() -> int:
     rows: dict[str, dict[str, Runs]] = {}
     for name in options.recipes:
         begun = time.monotonic()
-        units = [_train(root, clips, name, seed) for seed in range(options.seeds)]
+        units = [_train(root, clips, name, seed, options.steps) for seed in range(options.seeds)]
         console.print(f"{name}: mined and trained in {(time.monotonic() - begun) / 60:.1f} min", highlight=False)
         opened = open_root(str(root))
-        tasks = _tasks(data, units[0])
+        tasks = _tasks(data)
         rows[name] = {task.name: _runs(opened, task, units) for task in tasks}
         for task in tasks:
             _print_task(console, task, name, rows[name][task.name])
@@ -62,28 +61,26 @@ def main() -> int:
     return 0
 
 
-def _train(root: Path, clips: Path, recipe: str, seed: int) -> Manifest:
-    """Run the stages on the clips; the train unit of the data set's newest version."""
+def _train(root: Path, clips: Path, recipe: str, seed: int, steps: int | None) -> Manifest:
+    """Run all stages on the clips; the train unit of the data set's newest version."""
     dataset = f"{recipe}-{seed}"
-    overrides = [f"{name}={json.dumps(value)}" for name, value in RECIPES[recipe].overrides.items()]
+    overrides = [f"{name}={json.dumps(value)}" for name, value in RECIPES[recipe].overrides(steps).items()]
     described = ["--root", str(root), "--dataset", dataset, "--sources", str(clips), "--set", f"seed={seed}"]
+    described += ["--set", f"train.ranks={len(os.sched_getaffinity(0))}"]
     described += [part for override in overrides for part in ("--set", override)]
-    for stage in _STAGES:
-        command = [sys.executable, "-m", "flows.cli", stage, *described]
-        done = subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{stage} of {dataset} failed: {done.stderr[-2000:]}{done.stdout[-2000:]}")
+    command = [sys.executable, "-m", "flows.cli", "run", *described]
+    done = subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the run of {dataset} failed: {done.stderr[-2000:]}{done.stdout[-2000:]}")
     opened = open_root(str(root))
     return require_manifest(opened, "train", latest_version(opened, dataset).units["train"].key)
 
 
-def _tasks(data: Path, unit: Manifest) -> list[Task]:
-    side = unit.recipe.parameters["input_px"]
-    assert isinstance(side, int)
-    cifar, parts = read_cifar(data, "train", side), [read_voc(data, part) for part in ("train", "val")]
+def _tasks(data: Path) -> list[Task]:
+    cifar, parts = read_cifar(data, "train"), [read_voc(data, part) for part in ("train", "val")]
     halves = np.random.default_rng(0).permutation(len(cifar)) % 2
     return [
-        Task("CIFAR-10, accuracy", cifar, read_cifar(data, "test", side), halves, one_class_an_image=True),
+        Task("CIFAR-10, accuracy", cifar, read_cifar(data, "test"), halves, one_class_an_image=True),
         Task(
             "VOC 2007, mAP of five classes",
             parts[0].joined(parts[1]),
@@ -174,6 +171,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", default=shared, help="folder with videos, davis, cifar10 and voc2007")
     parser.add_argument("--root", default=_PROJECT / ".tritrack" / "learn", help="where units are kept")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="optimiser steps of each training instead of the recipe's")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["learn"], help="the first is compared with")
     parser.add_argument("--width", type=int, default=140, help="columns of the tables")
     return parser.parse_args()

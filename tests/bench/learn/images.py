@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tasks.train.voc import read_boxes
 
 VOC_CLASSES = ("car", "person", "cat", "bus", "train")  # the only ones with enough images in the subset
-VOC_SIDE_PX = 128
+CIFAR_SIDE_PX, VOC_SIDE_PX = 96, 160  # chosen between the halves of the training images
 
 Images = NDArray[np.uint8]  # (N, S, S, 3), RGB
 
@@ -35,12 +35,12 @@ class Labelled:
         return Labelled(images, labels, np.concatenate([self.counted, other.counted]))
 
 
-def read_cifar(data: Path, part: str, side_px: int) -> Labelled:
-    """`part` train (5,000 images) or test (1,000) of the subset, enlarged to side_px."""
+def read_cifar(data: Path, part: str) -> Labelled:
+    """`part` train (5,000 images) or test (1,000) of the subset, enlarged to CIFAR_SIDE_PX squares."""
     (path,) = data.glob(f"cifar10/cifar10_jpg_{part}_*.zip")
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
-        images = [_decode(archive.read(name), side_px, cv2.INTER_CUBIC) for name in names]
+        images = [_decode(archive.read(name), CIFAR_SIDE_PX, cv2.INTER_CUBIC) for name in names]
     classes = np.array([PurePosixPath(name).parent.name for name in names])
     labels = classes[:, None] == np.unique(classes)
     return Labelled(np.stack(images), labels, np.ones_like(labels))

@@ -20,7 +20,7 @@ from tasks.networks.weights import NetworkSpec, load_network, network_files, unt
 
 SIZES = [
     # 3 to 24, 48, 96 and 192 channels, without biases, and GroupNorm's two numbers a channel.
-    NetworkSize("small", 64, 768, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
+    NetworkSize("small", 64, 2064, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
     # As torchvision has it without its classifier: 11,176,512 parameters and 1,813,561,344 multiply-adds.
     NetworkSize("resnet18", 224, 512, 128, 11_176_512, 512 * 512 + 512 + 512 * 128 + 128, 1_813_561_344 + 512 * 640),
     # By hand from the paper's table: conv1 to conv5, then fc6 and fc7.
