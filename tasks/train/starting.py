@@ -104,6 +104,7 @@ def _end_session(process: subprocess.Popen[str]) -> None:
     for survivor in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             survivor.kill()
+    psutil.wait_procs(left, timeout=_LEAVE_SECONDS)
     process.wait()
 
 

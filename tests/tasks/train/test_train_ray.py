@@ -16,6 +16,7 @@ from tests.tasks.train.test_train_launch import _bytes, _document
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a cluster starts a dozen processes
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'tritrack[ray]'")
 def test_two_workers_of_ray_train_as_two_ranks_of_torchrun(
     root: Root,
