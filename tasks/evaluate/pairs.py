@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +11,14 @@ from typing import Literal, Self
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root
 from storage.shards import ShardReader
 from storage.tables import read_table
 from tasks.evaluate.pictures import Picture, decode_jpeg
+from tasks.far_away import Paths, read_paths
 
 Member = Literal["anchor", "positive"]
 
@@ -75,6 +78,12 @@ class PatchReader:
         interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(middle, (side_px, side_px), interpolation=interpolation), np.uint8)
 
+    def paths(self, pairs: Sequence[Pair]) -> Paths:
+        """Where the tracks of some pairs ran, in their order."""
+        videos = np.unique(np.asarray([pair.video for pair in pairs], np.str_), return_inverse=True)[1]
+        rows = [self._open(pair.shard).index.slice(pair.row, 1) for pair in pairs]
+        return read_paths([pa.concat_tables(rows)], videos)
+
     def _open(self, key: str) -> _Shard:
         if key not in self._shards:
             manifest = require_manifest(self._root, "shard", key)
@@ -86,13 +95,14 @@ class PatchReader:
                 for member in ("anchor", "positive")
             }
             reader = ShardReader(self._root, manifest.files["pairs.tar"], Path(self._folder.name))
-            self._shards[key] = _Shard(reader, places, _margin(manifest))
+            self._shards[key] = _Shard(reader, index, places, _margin(manifest))
         return self._shards[key]
 
 
 @dataclass(frozen=True)
 class _Shard:
     reader: ShardReader
+    index: pa.Table
     places: dict[str, list[tuple[int, int]]]  # (offset, size) by row
     margin: float
 

@@ -1,4 +1,4 @@
-"""Held-out track retrieval: does a patch find itself 30 frames later, among the patches of other videos?"""
+"""Held-out track retrieval: does a patch find itself 30 frames later, among patches of other videos or of its own?"""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from tasks.evaluate.features import BATCH_IMAGES, load_extractors
 from tasks.evaluate.neighbours import Item, Neighbour, choose_queries, neighbour_rows
 from tasks.evaluate.pairs import Member, Pair, PatchReader, read_pairs
 from tasks.evaluate.scores import FEATURES, Score, no_score, score_rows
-from tasks.evaluate.search import Features, positive_ranks
+from tasks.evaluate.search import Features, positive_ranks, ranks_in_video
+from tasks.far_away import Paths
 
 NAME = "retrieval"
 DEPTHS = (1, 5, 10)
+IN_VIDEO = "recall@1 in its video"
 _NOTE = "embedding, cosine; gallery: own positive and those of all other videos"
+_IN_VIDEO_NOTE = "embedding, cosine; gallery: own positive and those of its video, tracked beside it at other places"
 
 
 def run(context: Context) -> Result:
     """Recall at 1, 5 and 10 of each held-out anchor's own positive.
 
     The gallery of a query is its positive and the positives of every other group of near-duplicates, so that
-    another patch of the same object never counts as a mistake. Features are the embeddings that were trained;
-    intervals are resampled by group, with the gallery held fixed.
+    another patch of the same object never counts as a mistake. The last metric asks within the video: there the
+    others are those that were tracked at the same time, far away in the picture, which share its light and its
+    camera; a query without any is left out. Features are the embeddings that were trained; intervals are resampled by
+    group, with the gallery held fixed.
     """
     pairs = read_pairs(context.root, context.triplets, "held_out")
     groups = _numbered([pair.group for pair in pairs])
@@ -31,13 +36,18 @@ def run(context: Context) -> Result:
         "videos": len({pair.video for pair in pairs}),
         "groups": len(set(groups.tolist())),
     }
-    if counts["groups"] < 2:
-        reason = f"{counts['groups']} held-out videos with tracks: nothing to retrieve among"
-        return Result([no_score(NAME, f"recall@{depth}", reason, len(pairs)) for depth in DEPTHS], counts=counts)
+    reason = f"{counts['groups']} held-out videos with tracks: nothing to retrieve among"
+    scores = [no_score(NAME, f"recall@{depth}", reason, len(pairs)) for depth in DEPTHS]
+    if not pairs:
+        return Result([*scores, no_score(NAME, IN_VIDEO, reason)], counts=counts)
+    neighbours: list[Neighbour] = []
     with PatchReader(context.root) as reader:
         anchors, positives = _features(context, reader, pairs)
-        neighbours = _neighbours(reader, pairs, groups, anchors, positives, context.seed)
-    return Result(_scores(context, anchors, positives, groups), neighbours, counts)
+        paths = reader.paths(pairs)
+        if counts["groups"] > 1:
+            scores = _scores(context, anchors, positives, groups)
+            neighbours = _neighbours(reader, pairs, groups, anchors, positives, context.seed)
+    return Result(scores + _scores_in_video(context, anchors, positives, groups, paths), neighbours, counts)
 
 
 def _scores(
@@ -61,6 +71,30 @@ def _scores(
             note=_NOTE,
         )
     return rows
+
+
+def _scores_in_video(
+    context: Context,
+    anchors: dict[str, Features],
+    positives: dict[str, Features],
+    groups: npt.NDArray[np.int64],
+    paths: Paths,
+) -> list[Score]:
+    found = {name: ranks_in_video(anchors[name], positives[name], paths) for name in FEATURES}
+    rivals = found[FEATURES[0]][1]
+    asked = rivals > 0
+    if not asked.any():
+        return [no_score(NAME, IN_VIDEO, "no two held-out tracks of a video ran side by side, far apart")]
+    return score_rows(
+        NAME,
+        IN_VIDEO,
+        {name: (ranks[asked] == 1).astype(np.float64) for name, (ranks, _) in found.items()},
+        groups[asked],
+        samples=context.config.bootstrap_samples,
+        seed=context.seed,
+        chance=float((1 / (1 + rivals[asked])).mean()),
+        note=_IN_VIDEO_NOTE,
+    )
 
 
 def _features(

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from tasks.far_away import Paths, far_away
+
 Features = npt.NDArray[np.float32]  # (N, F)
+Ranks = npt.NDArray[np.int64]  # (N,)
 _BLOCK_CELLS = 1 << 23  # similarities held at once: 32 MB
 
 
@@ -35,6 +38,24 @@ def positive_ranks(
         # A matrix product and a row-wise one round differently; the slack keeps equal patches tied.
         ranks[rows] = 1 + (similarity >= own[rows, None] - 1e-6).sum(axis=1)
     return ranks
+
+
+def ranks_in_video(anchors: Features, positives: Features, paths: Paths) -> tuple[Ranks, Ranks]:
+    """The rank (N,), from 1, of each anchor's own positive among it and those of its video that show other things, and
+    how many of these there are (N,).
+
+    Other things: tracks that were `far_away`. A video at a time, so that memory does not grow with their number; ties
+    count against the query.
+    """
+    anchors, positives = normalised(anchors), normalised(positives)
+    ranks, rivals = np.ones(len(anchors), np.int64), np.zeros(len(anchors), np.int64)
+    for video in np.unique(paths.videos):
+        rows = np.flatnonzero(paths.videos == video)
+        other = far_away(paths.of(rows))
+        similarity = anchors[rows] @ positives[rows].T
+        ranks[rows] += (other & (similarity >= similarity.diagonal()[:, None] - 1e-6)).sum(axis=1)
+        rivals[rows] = other.sum(axis=1)
+    return ranks, rivals
 
 
 def nearest(

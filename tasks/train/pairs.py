@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -21,17 +21,14 @@ from storage.manifests import Manifest, read_file, require_manifest
 from storage.root import Root, RootError
 from storage.shards import ShardReaders
 from storage.tables import read_table
+from tasks.far_away import BOX_COLUMNS, FRAME_COLUMNS, Paths, far_away, read_paths
 from tasks.records import Dropped
 from tasks.train.augment import decode_patch
 from tasks.train.config import TrainConfig
-from tasks.train.far_away import Paths, far_away
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
 
-Number = TypeVar("Number", np.int64, np.int32)
-
 _PLACES = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
-_FRAMES, _BOXES = ("start_frame", "end_frame"), ("anchor_box", "positive_box")
 # Pairs in a run where negatives come from the same video too. In a batch of 64, of 64 shards of 64 videos of 100 pairs,
 # 3, 34, 65 and 88 % of the pairs find one there at runs of 1, 2, 4 and 8, and 59, 31, 16 and 8 videos are in it.
 _RUN_PAIRS = 4
@@ -151,19 +148,16 @@ def load_pairs(
     shards, rows, groups = shards[order], rows[order], groups[order]
     bounds = np.searchsorted(shards, np.arange(len(keys) + 1))
     wanted = [(key, rows[begin:end]) for key, begin, end in zip(keys, bounds[:-1], bounds[1:], strict=True)]
-    columns = (*_PLACES, *(_FRAMES + _BOXES if negatives == "far_away" else ()))
+    columns = (*_PLACES, *(FRAME_COLUMNS + BOX_COLUMNS if negatives == "far_away" else ()))
     found = list(in_threads(functools.partial(_read_index, root, columns), wanted))
     readers = ShardReaders(root, [shard.files["pairs.tar"] for shard, _ in found], cache, cache_bytes)
-    places = np.concatenate([_stacked(index, _PLACES, np.int64) for _, index in found]).reshape(-1, 2, 2)
+    places = np.concatenate(
+        [np.stack([index[name].to_numpy() for name in _PLACES], axis=1) for _, index in found]
+    ).reshape(-1, 2, 2)
     margins = np.array([_margin(shard) for shard, _ in found])
     if negatives == "other_videos":
         return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards))
-    videos = _numbered(table["video"], chosen)[1][order].astype(np.int32)
-    paths = Paths(
-        videos,
-        np.concatenate([_stacked(index, _FRAMES, np.int32) for _, index in found]),
-        np.concatenate([np.stack([_centred(index[name]) for name in _BOXES], axis=1) for _, index in found]),
-    )
+    paths = read_paths([index for _, index in found], _numbered(table["video"], chosen)[1][order])
     return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards, run_pairs=_RUN_PAIRS), paths)
 
 
@@ -200,17 +194,6 @@ def _read_index(root: Root, columns: Sequence[str], wanted: tuple[str, NDArray[n
             "run tritrack fsck --repair, then run again"
         )
     return shard, index.take(rows)
-
-
-def _stacked(index: pa.Table, names: Sequence[str], kind: type[Number]) -> NDArray[Number]:
-    """(n, columns) of the named columns."""
-    return np.stack([index[name].to_numpy() for name in names], axis=1).astype(kind, copy=False)
-
-
-def _centred(boxes: pa.ChunkedArray) -> NDArray[np.float32]:
-    """(n, 3) float32 of a column of n boxes: centre x, centre y, longer side."""
-    x, y, width, height = boxes.combine_chunks().flatten().to_numpy().reshape(-1, 4).T
-    return np.stack([x + width / 2, y + height / 2, np.maximum(width, height)], axis=1)
 
 
 def _require_two_groups(num_groups: int) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tasks.evaluate.search import chance_average_precision, class_retrieval, nearest, positive_ranks
+from tasks.evaluate.search import chance_average_precision, class_retrieval, nearest, positive_ranks, ranks_in_video
+from tasks.far_away import Paths, far_away
 
 
 def _cosine(first: np.ndarray, second: np.ndarray) -> float:
@@ -43,6 +44,27 @@ def test_a_collapsed_network_ranks_last() -> None:
     groups = np.repeat(np.arange(5), 4)
     assert positive_ranks(same, same, groups).tolist() == [17] * 20
     assert positive_ranks(np.zeros_like(same), np.zeros_like(same), groups).tolist() == [17] * 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_within_a_video_match_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    anchors = rng.normal(size=(40, 6)).astype(np.float32)
+    positives = (anchors + rng.normal(size=(40, 6))).astype(np.float32)
+    centres = rng.uniform(0, 300, (40, 2, 2))
+    boxes = np.concatenate([centres, np.full((40, 2, 1), 40.0)], axis=2).astype(np.float32)
+    starts = rng.integers(0, 60, 40)
+    frames = np.stack([starts, starts + 30], axis=1).astype(np.int32)
+    paths = Paths(rng.integers(0, 4, 40).astype(np.int32), frames, boxes)
+    other = far_away(paths)
+    ranks, rivals = ranks_in_video(anchors, positives, paths)
+    for query in range(40):
+        rest = [each for each in range(40) if other[query, each]]
+        own = _cosine(anchors[query], positives[query])
+        assert rivals[query] == len(rest)
+        assert ranks[query] == 1 + sum(_cosine(anchors[query], positives[each]) >= own for each in rest)
+    same = np.ones((40, 6), np.float32)
+    assert np.array_equal(ranks_in_video(same, same, paths)[0], 1 + rivals), "a collapsed network ranks last"
 
 
 def test_scale_of_features_does_not_matter() -> None:

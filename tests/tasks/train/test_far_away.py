@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from storage.root import Root
+from tasks.far_away import FAR_SIDES, Paths, far_away
 from tasks.train.config import TrainConfig
 from tasks.train.data import iterate_batches
-from tasks.train.far_away import FAR_SIDES, Paths, far_away
 from tasks.train.negatives import allowed_images
 from tasks.train.objectives import infonce, ranking
 from tasks.train.pairs import load_pairs

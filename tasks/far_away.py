@@ -6,10 +6,15 @@ is two things, or two parts of one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+FRAME_COLUMNS, BOX_COLUMNS = ("start_frame", "end_frame"), ("anchor_box", "positive_box")
+"""Columns of PAIR_SCHEMA that `read_paths` takes."""
 
 # Of 1,341 tracks of 33 clips 14,017 couples have frames in common. At 1, 1.5 and 2 sides 55, 33 and 19 % of them are
 # far; by their boxes in every frame 3.1 %, none and none of these touch each other somewhere.
@@ -33,6 +38,13 @@ class Paths:
         return Paths(self.videos[pairs], self.frames[pairs], self.boxes[pairs])
 
 
+def read_paths(indexes: Sequence[pa.Table], videos: NDArray[np.int64]) -> Paths:
+    """The paths of all rows of some shards' indexes, one after the other; `videos` (N,) numbers their videos."""
+    frames = [np.stack([index[name].to_numpy() for name in FRAME_COLUMNS], axis=1) for index in indexes]
+    boxes = [np.stack([_centred(index[name]) for name in BOX_COLUMNS], axis=1) for index in indexes]
+    return Paths(videos.astype(np.int32), np.concatenate(frames).astype(np.int32), np.concatenate(boxes))
+
+
 def far_away(paths: Paths) -> NDArray[np.bool_]:
     """(P, P) bool, symmetric: couples of one video whose tracks have frames in common and are far apart in all of them.
 
@@ -50,6 +62,12 @@ def far_away(paths: Paths) -> NDArray[np.bool_]:
     far = _nearest(before, after) >= FAR_SIDES * sides
     result[first[far], second[far]] = result[second[far], first[far]] = True
     return result
+
+
+def _centred(boxes: pa.ChunkedArray) -> NDArray[np.float32]:
+    """(n, 3) float32 of a column of n boxes: centre x, centre y, longer side."""
+    x, y, width, height = boxes.combine_chunks().flatten().to_numpy().reshape(-1, 4).T
+    return np.stack([x + width / 2, y + height / 2, np.maximum(width, height)], axis=1, dtype=np.float32)
 
 
 def _centres(paths: Paths, pairs: NDArray[np.int64], times: NDArray[np.int32]) -> NDArray[np.float64]:
