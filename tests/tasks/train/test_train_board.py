@@ -104,10 +104,13 @@ def test_pixels_come_back() -> None:
     assert np.array_equal(to_pixels(to_tensor(pixels)), pixels)
 
 
-def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train.tensorboard: takes a folder of this machine, not s3://bucket/logs"):
         TrainConfig(tensorboard="s3://bucket/logs")
     require_tensorboard(TrainConfig(tensorboard="logs"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"train.tensorboard: '.*/file' is no folder that can be written to"):
+        require_tensorboard(TrainConfig(tensorboard=str(tmp_path / "file" / "logs")))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     require_tensorboard(TrainConfig())
     with pytest.raises(ValueError, match=r"tensorboard is not installed; pip install 'tritrack\[tensorboard\]'"):
