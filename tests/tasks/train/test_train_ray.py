@@ -32,10 +32,11 @@ def test_two_workers_of_ray_train_as_two_ranks_of_torchrun(
     on_ray, on_torchrun = _document("ray", config, triplets), _document("torchrun", config, triplets)
     told: list[int] = []
     tree: set[psutil.Process] = set()
+    before = set(psutil.Process().children(recursive=True))  # servers of other tests
 
     def watch(done: int, total: int, note: str = "") -> None:
         told.append(done)
-        tree.update(psutil.Process().children(recursive=True))
+        tree.update(set(psutil.Process().children(recursive=True)) - before)
 
     with caplog.at_level(logging.INFO):
         manifest = train_network(
