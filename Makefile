@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tritrack demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest -m "not browser" -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -m "not browser" -n 3 --dist worksteal
 
 # Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
 test-ui: $(VENV)/.test
