@@ -12,6 +12,12 @@ import pytest
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: a worker that took one last would be waited for by all."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data (`TRITRACK_DATA`, or ../shared/data); the test is skipped where it is absent."""

@@ -35,6 +35,7 @@ def call(harness: None, tmp_path: Path, quick: list[str]) -> Call:
     return run
 
 
+@pytest.mark.slow
 def test_three_runs_make_the_recipe_and_each_is_found_again(call: Call, clips: Path, tmp_path: Path) -> None:
     root = open_root(str(tmp_path / "root"))
     CliRunner().invoke(app, ["download", "--root", root.url, "--sources", str(clips)])

@@ -44,6 +44,7 @@ def _column(output: str, name: str) -> dict[str, int]:
     return {row[0]: int(row[place]) for row in rows if row[0] in STAGES}
 
 
+@pytest.mark.slow
 def test_a_run_makes_a_report_and_the_next_does_nothing(
     tritrack: Tritrack, clips: Path, quick: list[str], tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_run_makes_a_report_and_the_next_does_nothing(
     assert min(_column(third.stdout, "cached").values()) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "s3"])
 def test_the_whole_demo_on_every_kind_of_root(
     kind: str, tritrack: Tritrack, quick: list[str], s3_root_url: Callable[[], str], tmp_path: Path
@@ -149,6 +151,8 @@ def test_a_bad_list_costs_only_its_bad_lines(
     assert "Traceback" not in strict.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # seven runs
 def test_kill_9_in_every_stage_and_run_again(
     clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
 ) -> None:
