@@ -14,8 +14,19 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: a worker that took one last would be waited for by all."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Each worker's share begins with its part of the slow tests: one that took a slow one last would be waited for.
+
+    `--dist worksteal` cuts the list into one run a worker, and steals from the ends.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    bounds = [len(quick) * worker // workers for worker in range(workers + 1)]
+    items[:] = [
+        item
+        for worker, (begin, end) in enumerate(itertools.pairwise(bounds))
+        for item in slow[worker::workers] + quick[begin:end]
+    ]
 
 
 @pytest.fixture(scope="session")
