@@ -10,6 +10,7 @@ from rich.console import Console
 
 from flows.description import describe_run
 from flows.options import DatasetOption, JsonOption, RootOption
+from tasks.networks import MAX_PIXELS
 
 network_commands = typer.Typer()
 _console = Console()
@@ -68,7 +69,7 @@ def embed(
     ] = "auto",
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger images are left out, by what their header says.")
-    ] = 67_108_864,
+    ] = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Features of images by a trained network, a row an image: path, width, height, feature.

@@ -7,7 +7,7 @@ from storage.manifests import Manifest, read_manifest
 from storage.root import Root
 from tasks.presets import RunConfig
 from tasks.train.continuing import require_continuable
-from tasks.train.extra import require_tensorboard
+from tasks.train.extra import require_extras
 
 _MOST_NAMED = 8  # in a message
 
@@ -16,11 +16,11 @@ def resolve(root: Root, dataset: str, config: RunConfig, record: bool = True) ->
     """The configuration with the estimator chosen (see `with_estimator`) and trained networks named by whole keys.
 
     Raises ValueError where `train.init_from` or `train.continue_from` names no trained network, or several, or one
-    that cannot be trained on; or `train.tensorboard` needs a package that is not there.
+    that cannot be trained on; and as `require_extras` does.
     """
     config = with_estimator(root, dataset, config, record)
     train = config.train
-    require_tensorboard(train)
+    require_extras(train)
     if train.init_from:
         unit = _trained(root, "init_from", train.init_from)
         train = train.model_copy(update={"init_from": unit.key})

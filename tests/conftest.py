@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_PROJECT = Path(__file__).resolve().parent.parent
+from tests.real_data import real_data
 
 
 @pytest.hookimpl(trylast=True)
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data (`TRITRACK_DATA`, or ../shared/data); the test is skipped where it is absent."""
-    folder = Path(os.environ.get("TRITRACK_DATA", _PROJECT.parent / "shared" / "data"))
+    folder = real_data()
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set TRITRACK_DATA")
     return folder

@@ -80,15 +80,14 @@ def _scores_in_video(
     groups: npt.NDArray[np.int64],
     paths: Paths,
 ) -> list[Score]:
-    found = {name: ranks_in_video(anchors[name], positives[name], paths) for name in FEATURES}
-    rivals = found[FEATURES[0]][1]
+    found, rivals = ranks_in_video(anchors, positives, paths)
     asked = rivals > 0
     if not asked.any():
         return [no_score(NAME, IN_VIDEO, "no two held-out tracks of a video ran side by side, far apart")]
     return score_rows(
         NAME,
         IN_VIDEO,
-        {name: (ranks[asked] == 1).astype(np.float64) for name, (ranks, _) in found.items()},
+        {name: (ranks[asked] == 1).astype(np.float64) for name, ranks in found.items()},
         groups[asked],
         samples=context.config.bootstrap_samples,
         seed=context.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -40,21 +40,24 @@ def positive_ranks(
     return ranks
 
 
-def ranks_in_video(anchors: Features, positives: Features, paths: Paths) -> tuple[Ranks, Ranks]:
-    """The rank (N,), from 1, of each anchor's own positive among it and those of its video that show other things, and
-    how many of these there are (N,).
+def ranks_in_video(
+    anchors: Mapping[str, Features], positives: Mapping[str, Features], paths: Paths
+) -> tuple[dict[str, Ranks], Ranks]:
+    """By kind of features, the rank (N,), from 1, of each anchor's own positive among it and those of its video that
+    show other things; and how many of these there are (N,).
 
     Other things: tracks that were `far_away`. A video at a time, so that memory does not grow with their number; ties
     count against the query.
     """
-    anchors, positives = normalised(anchors), normalised(positives)
-    ranks, rivals = np.ones(len(anchors), np.int64), np.zeros(len(anchors), np.int64)
+    ranks = {name: np.ones(len(paths.videos), np.int64) for name in anchors}
+    rivals = np.zeros(len(paths.videos), np.int64)
     for video in np.unique(paths.videos):
         rows = np.flatnonzero(paths.videos == video)
         other = far_away(paths.of(rows))
-        similarity = anchors[rows] @ positives[rows].T
-        ranks[rows] += (other & (similarity >= similarity.diagonal()[:, None] - 1e-6)).sum(axis=1)
         rivals[rows] = other.sum(axis=1)
+        for name, features in anchors.items():
+            similarity = normalised(features[rows]) @ normalised(positives[name][rows]).T
+            ranks[name][rows] += (other & (similarity >= similarity.diagonal()[:, None] - 1e-6)).sum(axis=1)
     return ranks, rivals
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from tasks.train.config import TrainConfig
 
 
-def require_tensorboard(config: TrainConfig) -> None:
-    """Raises ValueError, naming the remedy, where a log is asked for whose package is not installed, or whose folder
-    cannot be written to."""
+def require_extras(config: TrainConfig) -> None:
+    """Raises ValueError, naming the remedy, where Ray or a log is asked for whose package is not installed, or a log
+    whose folder cannot be written to."""
+    if config.launcher == "ray" and importlib.util.find_spec("ray") is None:
+        raise ValueError("train.launcher: ray is not installed; pip install 'tritrack[ray]', or use torchrun")
     if not config.tensorboard:
         return
     if importlib.util.find_spec("tensorboard") is None:

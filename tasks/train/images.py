@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from storage.concurrency import in_threads
 from storage.keys import JSON
 from storage.root import Root, hash_file
+from tasks.networks import MAX_PIXELS
 from tasks.networks.pictures import Unreadable, sound_image
 from tasks.records import Dropped
 from tasks.train.augment import decode_patch
@@ -22,7 +23,6 @@ from tasks.train.folder import ImageFolder, digest_of, list_images
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
 
-_MAX_PIXELS = 67_108_864  # as `tritrack embed` takes them
 _NAMED = 5  # of the files that are left out, in the log
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class ImageTable:
         """Fill `out` (1, S, S, 3) with an image, changed by its draws (1, C). Raises Dropped for a damaged one."""
         path = str(self.folder.path / self.files[sample])
         try:
-            with sound_image(path, _MAX_PIXELS) as file:
+            with sound_image(path, MAX_PIXELS) as file:
                 data = file.read()
             out[0] = decode_patch(data, draws[0], config.augment, config.smallest_crop, 1.0, out.shape[1])
         except (Unreadable, ValueError, cv2.error) as error:
@@ -122,7 +122,7 @@ def _look(path: Path) -> tuple[tuple[str, int], str]:
     """(SHA-256, size) of a file, and why it is no image, or nothing."""
     hashed = hash_file(path)
     try:
-        with sound_image(str(path), _MAX_PIXELS):
+        with sound_image(str(path), MAX_PIXELS):
             return hashed, ""
     except Unreadable as error:
         return hashed, str(error)

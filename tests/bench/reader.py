@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.samples import MARGIN, commit_shards, patches, write_tar
+from tests.bench.samples import MARGIN, commit_shards, patches, write_samples, write_tar
 
 PATCH_PX, SMALLEST_CROP = 64, 0.6  # those of the sample preset
 BATCH = 64
@@ -64,7 +64,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    write_samples(folder, options.pairs)
+    write_samples(folder, options.pairs, SHARDS, STORED_PX)
     pythons = {name: sys.executable if name.startswith("tritrack") else options.peers for name in READERS}
     missing: dict[str, str] = {}
     for name in WRITERS:
@@ -288,17 +288,6 @@ def measure_first_batch(folder: Path, negatives: Any) -> dict[str, float]:
 
 
 # Samples
-
-
-def write_samples(folder: Path, pairs: int) -> None:
-    """The same pairs as tars and as a root; `samples.json` says how many, `key` the triplet index."""
-    (folder / "samples.json").write_text(json.dumps({"pairs": pairs}))
-    (folder / "tars").mkdir()
-    shards = []
-    for shard in range(SHARDS):
-        path = folder / "tars" / f"{shard}.tar"
-        shards.append((path, write_tar(path, range(pairs * shard // SHARDS, pairs * (shard + 1) // SHARDS), STORED_PX)))
-    (folder / "key").write_text(commit_shards(folder / "root", shards))
 
 
 def write_many(folder: Path) -> None:

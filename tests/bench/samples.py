@@ -16,6 +16,18 @@ MARGIN, JPEG_QUALITY = 1.15, 92  # those of the sample preset
 VIDEO_PAIRS = 25
 
 
+def write_samples(folder: Path, pairs: int, shards: int, stored_px: int) -> None:
+    """The same pairs as tars and as a root; `samples.json` says how many, `key` the triplet index."""
+    (folder / "samples.json").write_text(json.dumps({"pairs": pairs}))
+    (folder / "tars").mkdir()
+    written = []
+    for shard in range(shards):
+        path = folder / "tars" / f"{shard}.tar"
+        numbers = range(pairs * shard // shards, pairs * (shard + 1) // shards)
+        written.append((path, write_tar(path, numbers, stored_px)))
+    (folder / "key").write_text(commit_shards(folder / "root", written))
+
+
 def write_tar(path: Path, numbers: range, stored_px: int) -> NDArray[np.int64]:
     """A shard as the pack stage writes it; places (n, 4) as its index holds them."""
     from storage.shards import ShardWriter

@@ -43,6 +43,7 @@ from tasks.track.config import TrackConfig
 from tasks.track.crops import CONTEXT, context_crop, jpeg
 from tasks.world.config import WorldConfig
 from tasks.world.render import render_video
+from tests.real_data import real_data
 
 CONFIG = ShardConfig()
 _VIDEOS = 24
@@ -259,8 +260,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--heights", type=int, nargs="+", default=[480, 240], help="of the videos, in px")
-    data = Path(__file__).resolve().parents[3] / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=data, help="folder of real clips; they are left out without it")
+    parser.add_argument(
+        "--data", type=Path, default=real_data(), help="folder of real clips; they are left out without it"
+    )
     return parser.parse_args()
 
 

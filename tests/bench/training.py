@@ -23,10 +23,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.samples import MARGIN, commit_shards, write_tar
+from tests.bench.samples import MARGIN, write_samples
 
 _WARM_STEPS = 3
-_SHARDS = 4
+_SHARDS, _EPOCH_BATCHES = 4, 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tritrack-bench-training-") as folder:
         for name in options.cases:
             case, place = CASES[name], Path(folder, name)
-            _write_samples(case, place)
+            place.mkdir()
+            pairs = _EPOCH_BATCHES * case.pairs_per_rank
+            write_samples(place, pairs, _SHARDS, round(case.input_px * MARGIN))
             what = f"{case.network} {case.input_px} px, {case.pairs_per_rank} pairs a rank"
             if "step" in options.parts:
                 sides = (("loop", cores), ("limit", cores))
@@ -230,18 +232,6 @@ def _job(case: Case, folder: Path, ranks: int) -> Any:
         cache=str(folder),
         seen={},
     )
-
-
-def _write_samples(case: Case, folder: Path) -> None:
-    """A root with pairs for a few epochs, as the shard stage stores them."""
-    folder.mkdir()
-    pairs, stored_px = 8 * case.pairs_per_rank, round(case.input_px * MARGIN)
-    shards = []
-    for shard in range(_SHARDS):
-        path = folder / f"{shard}.tar"
-        numbers = range(pairs * shard // _SHARDS, pairs * (shard + 1) // _SHARDS)
-        shards.append((path, write_tar(path, numbers, stored_px)))
-    (folder / "key").write_text(commit_shards(folder / "root", shards))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tasks.networks.network import Network, unit_length
 from tasks.train.config import TrainConfig
 from tasks.train.distributed import sum_over_ranks
 from tasks.train.objectives.objective import Inputs, Objective
-from tasks.train.objectives.outcome import Outcome, mean_cosine_over_ranks
+from tasks.train.objectives.outcome import Outcome, gap_below, mean_cosine_over_ranks
 
 _SIDE_PX = 32
 _HIDDEN = 256
@@ -37,7 +37,7 @@ class Autoencoder(Objective):
         return Outcome(
             loss=loss,
             mean_cosine=mean_cosine_over_ranks(unit_length(features.detach())),
-            collapse_gap=(1 - loss.detach() / variance.clamp_min(torch.finfo(loss.dtype).tiny)).clamp_min(0),
+            collapse_gap=gap_below(loss, variance),
         )
 
 

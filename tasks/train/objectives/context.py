@@ -18,7 +18,7 @@ from tasks.networks.network import Network, unit_length
 from tasks.train.config import TrainConfig
 from tasks.train.distributed import sum_over_ranks
 from tasks.train.objectives.objective import Inputs, Objective
-from tasks.train.objectives.outcome import Outcome, mean_cosine_over_ranks
+from tasks.train.objectives.outcome import Outcome, gap_below, mean_cosine_over_ranks
 from tasks.train.randomness import CONTEXT, uniforms
 
 # (down, right) from the first patch to the second, in patches.
@@ -61,11 +61,10 @@ class Context(Objective):
         logits = self.head(torch.cat(features.chunk(2), dim=1))
         labels = torch.from_numpy(layout.labels).to(logits.device)
         loss = sum_over_ranks(functional.cross_entropy(logits, labels, reduction="sum") / (2 * num_pairs))
-        guess = math.log(len(DIRECTIONS))
         return Outcome(
             loss=loss,
             mean_cosine=mean_cosine_over_ranks(unit_length(features.detach())),
-            collapse_gap=(1 - loss.detach() / guess).clamp_min(0),  # no better than guessing
+            collapse_gap=gap_below(loss, loss.new_tensor(math.log(len(DIRECTIONS)))),  # the loss of guessing
         )
 
 

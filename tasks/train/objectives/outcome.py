@@ -29,6 +29,12 @@ class Outcome:
     negative_cosine: torch.Tensor | None = None
 
 
+def gap_below(loss: torch.Tensor, guess: torch.Tensor) -> torch.Tensor:
+    """`collapse_gap` where one embedding for all gives a loss of `guess`: how far below it `loss` lies, as a share."""
+    gap: torch.Tensor = (1 - loss.detach() / guess.clamp_min(torch.finfo(loss.dtype).tiny)).clamp_min(0)
+    return gap
+
+
 def mean_cosine(embeddings: torch.Tensor) -> torch.Tensor:
     """Mean cosine over all couples of different rows of (N, E) unit embeddings; near 1 is collapse.
 

@@ -10,7 +10,7 @@ from tasks.networks.network import Network, unit_length
 from tasks.train.config import TrainConfig
 from tasks.train.distributed import sum_over_ranks
 from tasks.train.objectives.objective import Inputs, Objective
-from tasks.train.objectives.outcome import Outcome, mean_cosine_over_ranks
+from tasks.train.objectives.outcome import Outcome, gap_below, mean_cosine_over_ranks
 
 
 class Supervised(Objective):
@@ -34,7 +34,7 @@ class Supervised(Objective):
         return Outcome(
             loss=loss,
             mean_cosine=mean_cosine_over_ranks(unit_length(features.detach())),
-            collapse_gap=(1 - loss.detach() / guess.clamp_min(torch.finfo(loss.dtype).tiny)).clamp_min(0),
+            collapse_gap=gap_below(loss, guess),
         )
 
 

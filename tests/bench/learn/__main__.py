@@ -32,8 +32,8 @@ from tasks.evaluate.features import load_extractors
 from tests.bench.learn.images import VOC_CLASSES, read_cifar, read_voc
 from tests.bench.learn.recipes import RECIPES
 from tests.bench.learn.scoring import Task, classify, paired_interval, summary
+from tests.real_data import PROJECT, real_data
 
-_PROJECT = Path(__file__).resolve().parents[3]
 KINDS = ("trained", "untrained", "hog")
 
 Scores = NDArray[np.float64]
@@ -69,7 +69,7 @@ def _train(root: Path, clips: Path, recipe: str, seed: int, steps: int | None) -
     described += ["--set", f"train.ranks={len(os.sched_getaffinity(0))}"]
     described += [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "flows.cli", "run", *described]
-    done = subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the run of {dataset} failed: {done.stderr[-2000:]}{done.stdout[-2000:]}")
     opened = open_root(str(root))
@@ -167,9 +167,8 @@ def _clips(data: Path, folder: Path) -> Path:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    shared = os.environ.get("TRITRACK_DATA", _PROJECT.parent / "shared" / "data")
-    parser.add_argument("--data", default=shared, help="folder with videos, davis, cifar10 and voc2007")
-    parser.add_argument("--root", default=_PROJECT / ".tritrack" / "learn", help="where units are kept")
+    parser.add_argument("--data", default=real_data(), help="folder with videos, davis, cifar10 and voc2007")
+    parser.add_argument("--root", default=PROJECT / ".tritrack" / "learn", help="where units are kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="optimiser steps of each training instead of the recipe's")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["learn"], help="the first is compared with")

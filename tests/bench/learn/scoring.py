@@ -6,7 +6,7 @@ The strength of the penalty is chosen between the halves of the training images;
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,6 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03)  # inverse, of the L2 penalty
 SAMPLES = 1000
 
 Features = NDArray[np.float32]  # (N, F)
-Metric = Callable[[NDArray[np.int64]], float]
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,15 @@ class Task:
 
     def metric(self, scores: NDArray[np.float64], chosen: NDArray[np.int64]) -> float:
         """Accuracy where an image has one class, else the mean over classes of the (area) average precision."""
-        labels, counted = self.test.labels[chosen], self.test.counted[chosen]
         if self.one_class_an_image:
-            return float(np.take_along_axis(labels, scores[chosen].argmax(axis=1)[:, None], axis=1).mean())
-        return float(
-            np.mean([_precision(labels, scores[chosen], counted, column) for column in range(labels.shape[1])])
-        )
+            return float(self.test.labels[chosen, scores[chosen].argmax(axis=1)].mean())
+        return float(np.mean(self.per_class(scores, chosen)))
 
-    def per_class(self, scores: NDArray[np.float64]) -> list[float]:
-        labels, counted = self.test.labels, self.test.counted
-        return [_precision(labels, scores, counted, column) for column in range(labels.shape[1])]
+    def per_class(self, scores: NDArray[np.float64], chosen: NDArray[np.int64] | slice = slice(None)) -> list[float]:
+        """The average precision of each class, over the images that count for it."""
+        labels, counted = self.test.labels[chosen], self.test.counted[chosen]
+        columns = zip(labels.T, scores[chosen].T, counted.T, strict=True)
+        return [float(average_precision_score(label[kept], score[kept])) for label, score, kept in columns]
 
 
 def classify(task: Task, train: Features, test: Features) -> NDArray[np.float64]:
@@ -101,10 +99,3 @@ def _fit(features: Features, labels: NDArray[np.generic], halves: NDArray[np.int
     with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # 300 steps of weak penalties, which are not chosen
         return search.fit(features, labels)
-
-
-def _precision(
-    labels: NDArray[np.bool_], scores: NDArray[np.float64], counted: NDArray[np.bool_], column: int
-) -> float:
-    kept = counted[:, column]
-    return float(average_precision_score(labels[kept, column], scores[kept, column]))

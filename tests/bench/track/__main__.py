@@ -34,8 +34,8 @@ from tests.bench.track.yields import (
     recipes,
     world_precision,
 )
+from tests.real_data import real_data
 
-_PROJECT = Path(__file__).resolve().parents[3]
 _PARTS = ("accuracy", "gating", "yield", "speed")
 _REPEATS = 3
 _POOL_ROUNDS = 2
@@ -134,7 +134,6 @@ def _world_sequences(videos: Sequence[WorldVideo]) -> Callable[[int, bool], Iter
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("TRITRACK_DATA", _PROJECT.parent / "shared" / "data")
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument(
         "--trackers", nargs="*", default=[], help="rows of the accuracy table by their first word; none: all"
@@ -146,7 +145,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--videos", type=int, default=0, help="so many of each generated world; 0: all")
     parser.add_argument("--device", default="cpu", help="where torch and raft work")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw worlds")
-    parser.add_argument("--data", type=Path, default=Path(data), help="the folder of real data")
+    parser.add_argument("--data", type=Path, default=real_data(), help="the folder of real data")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "tritrack-bench", help="drawn worlds")
     parser.add_argument("--out", type=Path, default=None, help="where the figure goes; not given: the cache")
     parser.add_argument("--width", type=int, default=150, help="columns of the tables")

@@ -57,14 +57,14 @@ def test_ranks_within_a_video_match_brute_force(seed: int) -> None:
     frames = np.stack([starts, starts + 30], axis=1).astype(np.int32)
     paths = Paths(rng.integers(0, 4, 40).astype(np.int32), frames, boxes)
     other = far_away(paths)
-    ranks, rivals = ranks_in_video(anchors, positives, paths)
+    same = np.ones((40, 6), np.float32)
+    found, rivals = ranks_in_video({"own": anchors, "same": same}, {"own": positives, "same": same}, paths)
     for query in range(40):
         rest = [each for each in range(40) if other[query, each]]
         own = _cosine(anchors[query], positives[query])
         assert rivals[query] == len(rest)
-        assert ranks[query] == 1 + sum(_cosine(anchors[query], positives[each]) >= own for each in rest)
-    same = np.ones((40, 6), np.float32)
-    assert np.array_equal(ranks_in_video(same, same, paths)[0], 1 + rivals), "a collapsed network ranks last"
+        assert found["own"][query] == 1 + sum(_cosine(anchors[query], positives[each]) >= own for each in rest)
+    assert np.array_equal(found["same"], 1 + rivals), "a collapsed network ranks last"
 
 
 def test_scale_of_features_does_not_matter() -> None:

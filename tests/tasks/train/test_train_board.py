@@ -20,7 +20,7 @@ from tasks.train import loop
 from tasks.train.board import contact_sheet
 from tasks.train.config import TrainConfig
 from tasks.train.data import Batch
-from tasks.train.extra import require_tensorboard
+from tasks.train.extra import require_extras
 from tasks.train.loop import Run
 from tasks.train.negatives import other_groups
 from tasks.train.objectives.objective import Inputs
@@ -107,11 +107,11 @@ def test_pixels_come_back() -> None:
 def test_what_cannot_be_logged_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train.tensorboard: takes a folder of this machine, not s3://bucket/logs"):
         TrainConfig(tensorboard="s3://bucket/logs")
-    require_tensorboard(TrainConfig(tensorboard="logs"))
+    require_extras(TrainConfig(tensorboard="logs"))
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"train.tensorboard: '.*/file' is no folder that can be written to"):
-        require_tensorboard(TrainConfig(tensorboard=str(tmp_path / "file" / "logs")))
+        require_extras(TrainConfig(tensorboard=str(tmp_path / "file" / "logs")))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    require_tensorboard(TrainConfig())
+    require_extras(TrainConfig())
     with pytest.raises(ValueError, match=r"tensorboard is not installed; pip install 'tritrack\[tensorboard\]'"):
-        require_tensorboard(TrainConfig(tensorboard="logs"))
+        require_extras(TrainConfig(tensorboard="logs"))
