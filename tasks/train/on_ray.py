@@ -125,7 +125,7 @@ def _connect(job: Job, scratch: str) -> None:
     """To the cluster of RAY_ADDRESS, or one of our own with a CPU for each rank, whose files are below `scratch`."""
     import ray
 
-    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
+    names = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
     settings: dict[str, Any] = {
         "log_to_driver": False,
         "runtime_env": {"env_vars": {name: os.environ[name] for name in names}},
