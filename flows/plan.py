@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flows.selection import SourceList
+from storage.folders import contents_digest
 from storage.keys import KeyDocument, digest_json
 from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry, reached_videos
 from tasks.batch import Unit
@@ -22,8 +23,10 @@ from tasks.download.config import DownloadConfig
 from tasks.download.hosts import host_of
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
-from tasks.evaluate.key import NEEDS_LABELS, labels_digest, report_document
+from tasks.evaluate import DATA, OF_TRACKS
+from tasks.evaluate.inputs import Inputs, data_digest, data_path
 from tasks.evaluate.key import key_document as benchmark_document
+from tasks.evaluate.key import report_document
 from tasks.presets import RunConfig
 from tasks.shard.compaction import small_shards
 from tasks.shard.key import shard_document, triplets_document
@@ -231,7 +234,6 @@ def _train_stage(version: Version, config: RunConfig, samples: str, arguments: t
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     """The benchmarks over the version's checkpoint, the audit of the tracker, then the report over their scores."""
-    labels = labels_digest(config.evaluate.labels) if config.evaluate.labels else ""
     train, triplets = version.units.get("train"), version.units.get("triplets")
     if train is None:
         return StagePlan("evaluate", note="there is no checkpoint yet")
@@ -240,17 +242,35 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     keys: dict[str, str] = {}
     units: list[Unit] = []
     cached: list[str] = []
-    for name in config.evaluate.benchmarks:
-        if name in NEEDS_LABELS and not labels:
-            continue
-        document = benchmark_document(name, config.evaluate, config.seed, train.key, triplets.key, labels)
-        arguments = (name, train.key, triplets.key, config.evaluate.labels, config.evaluate, config.seed)
-        unit = Unit(name, document, "tasks.evaluate.benchmark:run_benchmark", arguments)
-        keys[name] = _sort_in(version, f"evaluate/{name}", unit, units, cached)
+    for unit in benchmark_units(config, Inputs(train=train.key, triplets=triplets.key)):
+        keys[unit.item] = _sort_in(version, f"evaluate/{unit.item}", unit, units, cached)
     audit = _sort_in(version, "audit", audit_unit(config), units, cached) if config.evaluate.audit_videos else ""
     report = _report_unit(version, config, train.key, triplets.key, keys, audit)
     _sort_in(version, "evaluate/report", report, units, cached)
     return StagePlan("evaluate", tuple(units), tuple(cached))
+
+
+def benchmark_units(config: RunConfig, judged: Inputs) -> Iterator[Unit]:
+    """A unit for each benchmark of the configuration whose data is named; `judged`: the network, and its tracks.
+
+    Without tracks the benchmarks of held-out videos are left out. Raises ValueError, in one line, for an unknown
+    benchmark, or for data that cannot be read.
+    """
+    evaluate = config.evaluate
+    digests = {"network": contents_digest(Path(judged.network))} if judged.network else {}
+    supervised = data_path(evaluate, "supervised")
+    for name in evaluate.benchmarks:
+        field = DATA.get(name, "")
+        data = data_path(evaluate, field) if field else ""
+        if (field and not data) or (name in OF_TRACKS and not judged.triplets):
+            continue
+        for read in filter(None, (field, "supervised" if supervised else "")):
+            if read not in digests:
+                digests[read] = data_digest(evaluate, read)
+        triplets = judged.triplets if name in OF_TRACKS else ""
+        inputs = replace(judged, triplets=triplets, data=data, supervised=supervised)
+        document = benchmark_document(name, evaluate, config.seed, inputs, digests)
+        yield Unit(name, document, "tasks.evaluate.benchmark:run_benchmark", (name, inputs, evaluate, config.seed))
 
 
 def audit_unit(config: RunConfig) -> Unit:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE = 0.95
+
+Statistic = Callable[[npt.NDArray[np.int64]], float]
+"""A metric of N items, of which each was drawn so often (N,)."""
 _BLOCK = 1 << 22  # resampled counts held at once
 
 
@@ -18,6 +22,34 @@ class Interval:
     value: float
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic of all items, and of each resample (S,), whose draws are those of any other with the same seed."""
+
+    value: float
+    draws: npt.NDArray[np.float64]
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        return Resampled(self.value - other.value, self.draws - other.draws)
+
+    def interval(self) -> Interval:
+        """The percentile interval; draws without a value (NaN) are left out, and none is given by fewer than two."""
+        known = self.draws[np.isfinite(self.draws)]
+        if len(known) < 2:
+            return Interval(self.value, None, None)
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(known, [tail, 1 - tail])
+        return Interval(self.value, float(low), float(high))
+
+
+def resample(statistic: Statistic, num_items: int, samples: int, seed: int) -> Resampled:
+    """A statistic of so many items and of `samples` draws of as many with replacement; no draws of fewer than two."""
+    rng = np.random.default_rng(seed)
+    even = np.full(num_items, 1 / max(1, num_items))
+    draws = [statistic(rng.multinomial(num_items, even)) for _ in range(samples if num_items > 1 else 0)]
+    return Resampled(statistic(np.ones(num_items, np.int64)), np.asarray(draws, np.float64))
 
 
 def cluster_interval(

@@ -103,14 +103,17 @@ SCORE_SCHEMA = pa.schema(
     [
         ("benchmark", pa.string()),
         ("metric", pa.string()),
-        ("features", pa.string()),  # trained, untrained, hog, or "trained - untrained"
+        ("features", pa.string()),  # trained, untrained, hog, ..., or "trained - untrained"
         ("value", pa.float64()),
-        ("low", pa.float64()),  # 95 % bootstrap interval, resampled by video
+        ("low", pa.float64()),  # 95 % bootstrap interval, resampled by cluster
         ("high", pa.float64()),
         ("num_items", pa.int64()),
-        ("num_videos", pa.int64()),
+        ("num_clusters", pa.int64()),  # what the interval is drawn over
+        ("cluster", pa.string()),  # what that is: held-out video, image
         ("chance", pa.float64()),  # what guessing gives; null where it has no meaning
         ("note", pa.string()),
+        ("subset", pa.string()),  # empty for the whole set
+        ("unit", pa.string()),  # share (of 1, more is better) or degrees (less is better)
     ]
 )
 

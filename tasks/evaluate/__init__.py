@@ -4,3 +4,9 @@ BENCHMARKS = {
     "retrieval": "tasks.evaluate.retrieval",
     "classification": "tasks.evaluate.classification",
 }
+# The field of EvaluateConfig that names the outside data of a benchmark, which runs where that is given.
+DATA = {
+    "classification": "labels",
+}
+# What is measured on the data set's own held-out videos; the others ask for a network and their data alone.
+OF_TRACKS = frozenset({"retrieval", "classification"})

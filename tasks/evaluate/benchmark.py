@@ -16,6 +16,8 @@ from tasks.device import resolve_device
 from tasks.evaluate import BENCHMARKS
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.context import Context, Result
+from tasks.evaluate.inputs import Inputs
+from tasks.evaluate.judged import load_judged
 from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
 from tasks.evaluate.scores import Score
 from tasks.records import SCORE_SCHEMA, Progress, no_progress
@@ -33,28 +35,26 @@ class Benchmark(Protocol):
 def run_benchmark(
     root: Root,
     name: str,
-    train: str,
-    triplets: str,
-    labels: str,
+    inputs: Inputs,
     config: EvaluateConfig,
     seed: int,
     document: KeyDocument,
     device: str = "auto",
     progress: Progress = no_progress,
 ) -> Manifest:
-    """Score a training run (key) on the held-out videos of a triplet index (key) and commit the unit.
+    """Score a network by one benchmark and commit the unit.
 
     Files: `scores.parquet` (SCORE_SCHEMA) and `neighbours.parquet` (NEIGHBOUR_SCHEMA), the pictures of the
-    report. Raises ValueError for an unknown benchmark or labels that cannot be read, RootError where an
-    upstream unit is missing or damaged.
+    report, beside those of the benchmark's own. Raises ValueError for an unknown benchmark or data that cannot be
+    read, RootError where an upstream unit is missing or damaged.
     """
     started = time.monotonic()
     benchmark = cast(Benchmark, load_variant(BENCHMARKS, name, "benchmark"))
     context = Context(
         root=root,
-        train=require_manifest(root, "train", train),
-        triplets=require_manifest(root, "shard", triplets),
-        labels=labels,
+        judged=load_judged(root, inputs),
+        triplets=require_manifest(root, "shard", inputs.triplets) if inputs.triplets else None,
+        data=inputs.data,
         config=config,
         seed=seed,
         device=resolve_device(device),
@@ -68,6 +68,7 @@ def run_benchmark(
         {
             "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
             "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
+            **result.files,
         },
         counts=result.counts,
         facts=result.facts,

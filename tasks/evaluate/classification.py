@@ -17,7 +17,7 @@ from tasks.evaluate.neighbours import Item, Neighbour, choose_queries, neighbour
 from tasks.evaluate.pairs import read_pairs
 from tasks.evaluate.pictures import encode_jpeg
 from tasks.evaluate.probe import fit_probe
-from tasks.evaluate.scores import FEATURES, Score, no_score, score_rows
+from tasks.evaluate.scores import Score, no_score, score_rows
 from tasks.evaluate.search import Features, chance_average_precision, class_retrieval
 
 NAME = "classification"
@@ -84,8 +84,8 @@ class Crops:
 
 def _crops(context: Context) -> tuple[Crops, dict[str, int]]:
     """The sampled crops of all videos that have a split; features are taken video by video, pixels let go."""
-    labels, left_out = read_labels(context.labels, context.config.classification_min_visibility)
-    pairs = read_pairs(context.root, context.triplets)
+    labels, left_out = read_labels(context.data, context.config.classification_min_visibility)
+    pairs = read_pairs(context.root, context.tracks)
     split_of = {pair.video: pair.split for pair in pairs}
     group_of = {pair.video: pair.group for pair in pairs}
     most = context.config.classification_crops_per_video
@@ -93,16 +93,16 @@ def _crops(context: Context) -> tuple[Crops, dict[str, int]]:
         video: sample_labels(entries, most, context.seed) for video, entries in labels.items() if video in split_of
     }
     left_out["labelled_videos_without_split"] = len(labels) - len(sampled)
-    extractors, side_px = load_extractors(context.root, context.train, "backbone", context.device)
-    parts: dict[str, list[Features]] = {name: [] for name in FEATURES}
+    extractors = load_extractors(context.judged, "backbone", context.device)
+    parts: dict[str, list[Features]] = {name: [] for name in extractors}
     rows: list[tuple[str, str]] = []  # class and video
     jpegs: list[bytes] = []
-    for done, (video, kept, crops) in enumerate(labelled_crops(context.root, sampled, side_px), start=1):
+    for done, (video, kept, crops) in enumerate(labelled_crops(context.root, sampled, context.judged.side_px), start=1):
         left_out["labels_undecodable"] += len(sampled[video]) - len(kept)
         if kept:
             images = np.stack(crops)
-            for name in FEATURES:
-                parts[name].append(extractors[name](images))
+            for name, extract in extractors.items():
+                parts[name].append(extract(images))
             rows += [(label.name, video) for label in kept]
             held_out = split_of[video] == "held_out"
             jpegs += [encode_jpeg(crop) if held_out else b"" for crop in crops]
@@ -123,8 +123,8 @@ def _crops(context: Context) -> tuple[Crops, dict[str, int]]:
 def _probe_scores(context: Context, train: Crops, held_out: Crops) -> tuple[list[Score], dict[str, JSON]]:
     right: dict[str, npt.NDArray[np.float64]] = {}
     strengths: dict[str, JSON] = {}
-    for name in FEATURES:
-        model, strengths[name] = fit_probe(train.features[name], train.classes, train.groups)
+    for name, features in train.features.items():
+        model, strengths[name] = fit_probe(features, train.classes, train.groups)
         right[name] = (model.predict(held_out.features[name]) == held_out.classes).astype(np.float64)
     commonest = np.bincount(train.classes).argmax()
     guess = max(1 / len(np.unique(train.classes)), float((held_out.classes == commonest).mean()))
@@ -143,7 +143,8 @@ def _probe_scores(context: Context, train: Crops, held_out: Crops) -> tuple[list
 
 def _retrieval_scores(context: Context, held_out: Crops) -> list[Score]:
     measured = {
-        name: class_retrieval(held_out.features[name], held_out.classes, held_out.groups, DEPTH) for name in FEATURES
+        name: class_retrieval(features, held_out.classes, held_out.groups, DEPTH)
+        for name, features in held_out.features.items()
     }
     kept = ~np.isnan(measured["trained"][0])
     if not kept.any():

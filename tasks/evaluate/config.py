@@ -5,16 +5,20 @@ from __future__ import annotations
 from pydantic import Field
 
 from tasks.configuration import StageConfig
+from tasks.evaluate import BENCHMARKS
 
 
 class EvaluateConfig(StageConfig):
     """Which benchmarks run, and on what. A field that starts with a benchmark's name enters only that one's key."""
 
     benchmarks: tuple[str, ...] = Field(
-        ("retrieval", "classification"), description="Benchmarks to run, in this order."
+        tuple(BENCHMARKS), description="Benchmarks to run, in this order; one whose data is not named is left out."
     )
     labels: str = Field(
         "", description="Parquet file of labelled boxes in the data set's videos; empty: no classification."
+    )
+    supervised: str = Field(
+        "", description="Folder of an exported network that labels trained: a column of its own beside the trained one."
     )
     bootstrap_samples: int = Field(1000, ge=100, le=100_000, description="Resamples behind each interval.")
     audit_videos: int = Field(

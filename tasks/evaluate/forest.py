@@ -98,7 +98,7 @@ def _forest(scores: Sequence[Score]) -> Forest:
         percent(chance),
         None if chance is None else at(chance),
         first.note,
-        f"{first.num_items} items, {first.num_videos} held-out videos",
+        _size(first),
     )
 
 
@@ -119,6 +119,13 @@ def _interval(score: Score, show: Callable[[float], str]) -> str:
     if score.low is None or score.high is None:
         return "no interval"
     return f"{show(score.low)} to {show(score.high)}"
+
+
+def _size(score: Score) -> str:
+    """What the figure stands on: "70 items, 3 held-out videos", "350 images"."""
+    clusters = f"{score.num_clusters} {score.cluster}{'' if score.num_clusters == 1 else 's'}"
+    whole = clusters if score.num_items == score.num_clusters else f"{score.num_items} items, {clusters}"
+    return f"{whole}; {score.subset}" if score.subset else whole
 
 
 def _axis(values: Sequence[float]) -> tuple[float, float, float]:

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from storage.fingerprint import fingerprint
 from storage.keys import JSON, KeyDocument, Recipe, digest_json, library_versions
-from storage.root import hash_file
 from tasks.configuration import key_parameters
-from tasks.evaluate import BENCHMARKS
+from tasks.evaluate import BENCHMARKS, DATA, OF_TRACKS
 from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.inputs import Inputs
 from tasks.variants import variant_module
 
-SCHEMA = 1
+SCHEMA = 2
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-NEEDS_LABELS = frozenset({"classification"})
 SHOWN_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy")
 """What the report names; so they enter its key."""
 
@@ -26,13 +25,13 @@ _LIBRARIES = {"classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn")}
 
 
 def key_document(
-    name: str, config: EvaluateConfig, seed: int, train: str, triplets: str, labels_digest: str = ""
+    name: str, config: EvaluateConfig, seed: int, inputs: Inputs, digests: Mapping[str, str]
 ) -> KeyDocument:
-    """The key document of one benchmark on one training run (key) and one triplet index (key).
+    """The key document of one benchmark.
 
-    Only the parameters that this benchmark reads enter: the shared ones and those that carry its name.
-    `labels_digest` (of `labels_digest`) enters where the benchmark reads labels. Raises ValueError for an
-    unknown benchmark, or for missing labels.
+    Only the parameters that this benchmark reads enter: the shared ones and those that carry its name. What lies
+    outside the root enters by its contents: `digests`, by the field of the configuration, and "network" where an
+    exported one is judged. Raises ValueError for an unknown benchmark, or for data that is not named.
     """
     module = variant_module(BENCHMARKS, name, "benchmark")
     parameters = {
@@ -40,11 +39,13 @@ def key_document(
         for field, value in key_parameters(config).items()
         if field in _SHARED or field.startswith(f"{name}_")
     }
-    inputs: dict[str, JSON] = {"train": train, "triplets": triplets}
-    if name in NEEDS_LABELS:
-        if not labels_digest:
-            raise ValueError(f"evaluate.labels: empty; {name} needs a Parquet file of labelled boxes")
-        inputs["labels"] = labels_digest
+    read: dict[str, JSON] = {"network": digests["network"]} if inputs.network else {"train": inputs.train}
+    if name in OF_TRACKS:
+        read["triplets"] = inputs.triplets
+    for field in filter(None, (DATA.get(name), "supervised" if inputs.supervised else None)):
+        if not digests.get(field):
+            raise ValueError(f"evaluate.{field}: empty; {name} needs it")
+        read[field] = digests[field]
     recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
@@ -54,7 +55,7 @@ def key_document(
         code=fingerprint("tasks.evaluate.benchmark:run_benchmark", module),
         libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
     )
-    return KeyDocument(recipe, inputs)
+    return KeyDocument(recipe, read)
 
 
 def report_document(
@@ -88,14 +89,3 @@ def report_document(
         **({"audit": audit} if audit else {}),
     }
     return KeyDocument(recipe, inputs)
-
-
-def labels_digest(path: str) -> str:
-    """SHA-256 (hex) of the labels file; raises ValueError, one line, where it is missing."""
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(
-            f"evaluate.labels: {path!r} does not exist; name a Parquet file of labelled boxes, "
-            "or leave it empty to run without classification"
-        )
-    return hash_file(file)[0]

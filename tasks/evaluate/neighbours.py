@@ -14,6 +14,7 @@ from tasks.evaluate.search import Features, nearest
 
 NEIGHBOURS = 5
 QUERIES = 8
+SHOWN = ("trained", "untrained", "supervised", "hog")  # rows of a query; colour and pixels would only fill the page
 
 NEIGHBOUR_SCHEMA = pa.schema(
     [
@@ -69,7 +70,7 @@ def neighbour_rows(
     for number, query in enumerate(chosen):
         item = query_item(query)
         rows.append(Neighbour(number, "", 0, item.video, item.label, True, 1.0, item.jpeg))
-    for features in queries:
+    for features in filter(queries.__contains__, SHOWN):
         found, cosines = nearest(queries[features][list(chosen)], gallery[features], allowed, NEIGHBOURS)
         for number in range(len(chosen)):
             for rank, index in enumerate(found[number].tolist(), start=1):

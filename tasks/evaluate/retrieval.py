@@ -9,7 +9,7 @@ from tasks.evaluate.context import Context, Result
 from tasks.evaluate.features import BATCH_IMAGES, load_extractors
 from tasks.evaluate.neighbours import Item, Neighbour, choose_queries, neighbour_rows
 from tasks.evaluate.pairs import Member, Pair, PatchReader, read_pairs
-from tasks.evaluate.scores import FEATURES, Score, no_score, score_rows
+from tasks.evaluate.scores import Score, no_score, score_rows
 from tasks.evaluate.search import Features, positive_ranks, ranks_in_video
 from tasks.far_away import Paths
 
@@ -29,7 +29,7 @@ def run(context: Context) -> Result:
     camera; a query without any is left out. Features are the embeddings that were trained; intervals are resampled by
     group, with the gallery held fixed.
     """
-    pairs = read_pairs(context.root, context.triplets, "held_out")
+    pairs = read_pairs(context.root, context.tracks, "held_out")
     groups = _numbered([pair.group for pair in pairs])
     counts = {
         "queries": len(pairs),
@@ -56,7 +56,7 @@ def _scores(
     positives: dict[str, Features],
     groups: npt.NDArray[np.int64],
 ) -> list[Score]:
-    ranks = {name: positive_ranks(anchors[name], positives[name], groups) for name in FEATURES}
+    ranks = {name: positive_ranks(anchors[name], positives[name], groups) for name in anchors}
     sizes = 1 + len(groups) - np.bincount(groups)[groups]
     rows: list[Score] = []
     for depth in DEPTHS:
@@ -100,15 +100,15 @@ def _features(
     context: Context, reader: PatchReader, pairs: list[Pair]
 ) -> tuple[dict[str, Features], dict[str, Features]]:
     """Anchor and positive features (N, F) by kind; patches are decoded a batch at a time."""
-    extractors, side_px = load_extractors(context.root, context.train, "embedding", context.device)
+    extractors, side_px = load_extractors(context.judged, "embedding", context.device), context.judged.side_px
     members: tuple[Member, Member] = ("anchor", "positive")
-    parts: dict[Member, dict[str, list[Features]]] = {each: {name: [] for name in FEATURES} for each in members}
+    parts: dict[Member, dict[str, list[Features]]] = {each: {name: [] for name in extractors} for each in members}
     for first in range(0, len(pairs), BATCH_IMAGES):
         batch = pairs[first : first + BATCH_IMAGES]
         for member in members:
             images = np.stack([reader.patch(pair.shard, pair.row, member, side_px) for pair in batch])
-            for name in FEATURES:
-                parts[member][name].append(extractors[name](images))
+            for name, extract in extractors.items():
+                parts[member][name].append(extract(images))
         context.progress(first + len(batch), len(pairs), "pairs")
     anchors, positives = (
         {name: np.concatenate(blocks) for name, blocks in parts[member].items()} for member in members

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.bootstrap import cluster_interval
+from tasks.bootstrap import Interval, Statistic, cluster_interval, resample
 
-FEATURES = ("trained", "untrained", "hog")
-DIFFERENCES = (("trained", "untrained"), ("trained", "hog"))
-FEW_VIDEOS = "one held-out video: no interval"
+FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels")
+Unit = Literal["share", "degrees"]
+FEW = "one {cluster}: no interval"
 
 
 @dataclass(frozen=True)
 class Score:
-    """A row of SCORE_SCHEMA. `num_videos` counts independent videos: near-duplicates count as one."""
+    """A row of SCORE_SCHEMA.
+
+    `num_clusters` counts what the interval is drawn over, `cluster` says what that is: independent held-out videos
+    (near-duplicates count as one) or images. `subset` says so where the figure is not one of the whole set. `unit`: a
+    share of 1, of which more is better, or degrees, of which less is.
+    """
 
     benchmark: str
     metric: str
@@ -26,9 +32,12 @@ class Score:
     low: float | None
     high: float | None
     num_items: int
-    num_videos: int
+    num_clusters: int
+    cluster: str
     chance: float | None
     note: str
+    subset: str = ""
+    unit: Unit = "share"
 
 
 def score_rows(
@@ -41,43 +50,77 @@ def score_rows(
     seed: int,
     chance: float | None,
     note: str = "",
+    cluster: str = "held-out video",
+    subset: str = "",
 ) -> list[Score]:
-    """Rows of one metric from each item's value (N,) by kind of features, with the differences of pairs.
+    """Rows of one metric from each item's value (N,) by kind of features, with the differences to the trained one.
 
     All kinds are scored on the same items, and every interval draws the same resamples, so that the interval
     of a difference is that of a paired comparison: far tighter than two intervals laid side by side.
     """
-    num_videos = len(np.unique(clusters))
-    if num_videos < 2:
-        note = f"{note}; {FEW_VIDEOS}" if note else FEW_VIDEOS
-    measured: list[tuple[str, npt.NDArray[np.floating], float | None]] = [
-        (name, values[name], chance) for name in FEATURES if name in values
+    num_clusters = len(np.unique(clusters))
+    row = _row(benchmark, metric, len(clusters), num_clusters, cluster, note, subset)
+    known = [name for name in FEATURES if name in values]
+    rows = [row(name, cluster_interval(values[name], clusters, samples, seed), chance) for name in known]
+    for name in known:
+        if name != "trained" and "trained" in values:
+            apart = cluster_interval(values["trained"] - values[name], clusters, samples, seed)
+            rows.append(row(f"trained - {name}", apart, None))
+    return rows
+
+
+def statistic_rows(
+    benchmark: str,
+    metric: str,
+    statistics: Mapping[str, Statistic],
+    num_items: int,
+    *,
+    samples: int,
+    seed: int,
+    chance: float | None = None,
+    note: str = "",
+    cluster: str = "image",
+    subset: str = "",
+    unit: Unit = "share",
+) -> list[Score]:
+    """As `score_rows`, for a metric that is no mean over items, such as an average precision.
+
+    A statistic is given how often each of the items was drawn (N,), and gives the metric of that draw.
+    """
+    values = {name: resample(statistics[name], num_items, samples, seed) for name in FEATURES if name in statistics}
+    row = _row(benchmark, metric, num_items, num_items, cluster, note, subset, unit)
+    rows = [row(name, drawn.interval(), chance) for name, drawn in values.items()]
+    rows += [
+        row(f"trained - {name}", (values["trained"] - drawn).interval(), None)
+        for name, drawn in values.items()
+        if name != "trained" and "trained" in values
     ]
-    measured += [
-        (f"{first} - {second}", values[first] - values[second], None)
-        for first, second in DIFFERENCES
-        if first in values and second in values
-    ]
-    rows = []
-    for features, items, guess in measured:
-        interval = cluster_interval(items, clusters, samples, seed)
-        rows.append(
-            Score(
-                benchmark,
-                metric,
-                features,
-                interval.value,
-                interval.low,
-                interval.high,
-                len(items),
-                num_videos,
-                guess,
-                note,
-            )
-        )
     return rows
 
 
 def no_score(benchmark: str, metric: str, reason: str, num_items: int = 0) -> Score:
     """The row of a metric that could not be measured, and why."""
-    return Score(benchmark, metric, "trained", None, None, None, num_items, 0, None, reason)
+    return Score(benchmark, metric, "trained", None, None, None, num_items, 0, "", None, reason)
+
+
+def _row(
+    benchmark: str,
+    metric: str,
+    num_items: int,
+    num_clusters: int,
+    cluster: str,
+    note: str,
+    subset: str,
+    unit: Unit = "share",
+) -> Callable[[str, Interval, float | None], Score]:
+    if num_clusters < 2:
+        few = FEW.format(cluster=cluster)
+        note = f"{note}; {few}" if note else few
+
+    def row(features: str, interval: Interval, chance: float | None) -> Score:
+        value, low, high = interval.value, interval.low, interval.high
+        return Score(
+            benchmark, metric, features, value, low, high, num_items, num_clusters, cluster, chance, note, subset, unit
+        )
+
+    return row

@@ -62,15 +62,34 @@ class CaffeNet(Network):
 
         Raises ValueError for images below `least_px`.
         """
-        if min(images.shape[2:]) < self.least_px:
-            height, width = images.shape[2:]
-            raise ValueError(f"input_px: caffenet takes images of {self.least_px} px or more, not {width} x {height}")
-        # The authors feed BGR in 0 to 255 minus the mean; the initialisers count on that scale.
-        features: torch.Tensor = self.convolutions(images.flip(1) * SCALE)
+        features: torch.Tensor = self.convolutions(self._authors_input(images))
         return features.flatten(1)
+
+    def maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """conv1 to conv5, pool5 (as `backbone`, but as maps), fc6 and fc7, each after its ReLU, and the embedding."""
+        found: dict[str, torch.Tensor] = {}
+        current = self._authors_input(images)
+        for name, module in self.convolutions.named_children():
+            current = module(current)
+            if name.startswith("relu"):
+                found[f"conv{name[-1]}"] = current
+        found["pool5"] = current
+        current = current.flatten(1)
+        for name, module in self.head.named_children():
+            current = module(current)
+            if name.startswith("relu"):
+                found[f"fc{name[-1]}"] = current
+        return found | {"embedding": unit_length(current)}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return unit_length(self.head(self.backbone(images)))
+
+    def _authors_input(self, images: torch.Tensor) -> torch.Tensor:
+        """BGR in 0 to 255 minus the mean, as the authors feed it: the initialisers count on that scale."""
+        if min(images.shape[2:]) < self.least_px:
+            height, width = images.shape[2:]
+            raise ValueError(f"input_px: caffenet takes images of {self.least_px} px or more, not {width} x {height}")
+        return images.flip(1) * SCALE
 
 
 def build(embedding: int) -> Network:

@@ -69,6 +69,12 @@ def load_exported(path: str | Path, layer: Layer) -> Encoder:
 
     Raises ValueError, in one line, for files that are missing, damaged or of another network.
     """
+    network, spec = read_exported(path)
+    return Encoder(network, spec, layer)
+
+
+def read_exported(path: str | Path) -> tuple[Network, NetworkSpec]:
+    """An exported network, on the CPU, in evaluation mode; raises as `load_exported` does."""
     given = Path(path)
     folder, weights = (given, given / WEIGHTS) if given.is_dir() else (given.parent, given)
     if not given.is_dir() and given.suffix != ".safetensors":
@@ -79,7 +85,7 @@ def load_exported(path: str | Path, layer: Layer) -> Encoder:
     if spec.input_px < network.least_px:
         raise _bad(folder / DESCRIPTION, f"input_px: {spec.name} takes {network.least_px} px or more")
     network.load_state_dict(_read_weights(weights, network))
-    return Encoder(network, spec, layer)
+    return network, spec
 
 
 def _read_spec(folder: Path) -> NetworkSpec:

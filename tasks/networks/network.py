@@ -22,6 +22,13 @@ class Network(nn.Module):
         """(B, 3, H, W) float32 -> (B, F) float32: pooled features of the last convolution, for probes."""
         raise NotImplementedError
 
+    def maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(B, 3, H, W) float32 -> the activations of every layer by its name, from the first to the last.
+
+        Those of convolutions are maps (B, C, h, w), those of the head vectors (B, F); the last is the embedding.
+        """
+        raise NotImplementedError
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 -> (B, E) float32: embeddings of unit length."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ from torch.nn import functional
 from tasks.networks.network import Network, he_convolutions, unit_length
 
 _WIDTHS = (64, 128, 256, 512)
+_STEM = 4  # modules before the first block
 _GROUPS = 32  # the default of Wu and He, "Group Normalization" (ECCV 2018)
 
 
@@ -57,6 +58,17 @@ class ResNet18(Network):
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.convolutions(images)
         return features.mean(dim=(2, 3))
+
+    def maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """conv1 (the stem) and layer1 to layer4 of two blocks, each after its last ReLU, fc1, and the embedding."""
+        found: dict[str, torch.Tensor] = {}
+        current = found["conv1"] = self.convolutions[:3](images)
+        current = self.convolutions[3](current)
+        for number in range(len(_WIDTHS)):
+            first = _STEM + 2 * number
+            current = found[f"layer{number + 1}"] = self.convolutions[first : first + 2](current)
+        found["fc1"] = self.head[:2](current.mean(dim=(2, 3)))
+        return found | {"embedding": unit_length(self.head[2:](found["fc1"]))}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return unit_length(self.head(self.backbone(images)))

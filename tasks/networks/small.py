@@ -47,6 +47,15 @@ class Small(Network):
             pooled.append(functional.adaptive_avg_pool2d(maps, side).flatten(1))
         return torch.cat(pooled, dim=1)
 
+    def maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """conv1 to the last convolution and fc1, each after its ReLU, and the embedding."""
+        found: dict[str, torch.Tensor] = {}
+        current = images
+        for number in range(len(_WIDTHS)):
+            current = found[f"conv{number + 1}"] = self.convolutions[number * _BLOCK : (number + 1) * _BLOCK](current)
+        found["fc1"] = self.head[:2](current.mean(dim=(2, 3)))
+        return found | {"embedding": unit_length(self.head[2:](found["fc1"]))}
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.convolutions(images)
         return unit_length(self.head(features.mean(dim=(2, 3))))

@@ -25,6 +25,7 @@ metadata.version = lambda name: "9999.1.1" if name == "yt-dlp" and {newer_ytdlp}
 from tasks.download import key as download
 from tasks.download.sources import source_at
 from tasks.evaluate import key as evaluate
+from tasks.evaluate.inputs import Inputs
 from tasks.presets import sample
 from tasks.shard import key as shard
 from tasks.track import key as track
@@ -37,7 +38,8 @@ keys["shard"] = shard.shard_document(config.shard, "train", [keys["track"]]).key
 keys["triplets"] = shard.triplets_document(0, [keys["shard"]], {{}}).key
 keys["train"] = train.key_document(config.train, 0, keys["triplets"]).key
 for name in ("classification", "retrieval"):
-    document = evaluate.key_document(name, config.evaluate, 0, keys["train"], keys["triplets"], "labels")
+    inputs = Inputs(keys["train"], triplets=keys["triplets"])
+    document = evaluate.key_document(name, config.evaluate, 0, inputs, {{"labels": "labels"}})
     keys[name] = document.key
 scores = {{name: keys[name] for name in ("classification", "retrieval")}}
 keys["report"] = evaluate.report_document(0, keys["train"], keys["triplets"], scores, [keys["track"]]).key

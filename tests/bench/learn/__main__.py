@@ -29,6 +29,8 @@ from storage.tables import read_table
 from storage.versions import latest_version
 from tasks.device import resolve_device
 from tasks.evaluate.features import load_extractors
+from tasks.evaluate.inputs import Inputs
+from tasks.evaluate.judged import load_judged
 from tests.bench.learn.images import VOC_CLASSES, read_cifar, read_voc
 from tests.bench.learn.recipes import RECIPES
 from tests.bench.learn.scoring import Task, classify, paired_interval, summary
@@ -95,7 +97,7 @@ def _runs(root: Root, task: Task, units: Sequence[Manifest]) -> Runs:
     """The test images' scores by each kind of features; HOG has no seed."""
     runs: Runs = {name: [] for name in KINDS}
     for number, unit in enumerate(units):
-        extractors, _ = load_extractors(root, unit, "backbone", resolve_device("auto"))
+        extractors = load_extractors(load_judged(root, Inputs(train=unit.key)), "backbone", resolve_device("auto"))
         for name in KINDS if number == 0 else KINDS[:2]:
             runs[name].append(classify(task, extractors[name](task.train.images), extractors[name](task.test.images)))
     return runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,32 @@ import pytest
 from storage.manifests import Manifest, require_manifest
 from storage.root import RootError
 from storage.tables import read_table
-from tasks.evaluate import BENCHMARKS
+from tasks.evaluate import DATA, OF_TRACKS
 from tasks.evaluate.benchmark import run_benchmark
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.key import NEEDS_LABELS, key_document, labels_digest
+from tasks.evaluate.inputs import Inputs, data_digest
+from tasks.evaluate.key import key_document
 from tasks.evaluate.pairs import PatchReader, read_pairs
 from tasks.records import SCORE_SCHEMA
 
+PLAIN = ("trained", "untrained", "hog", "colour", "pixels")
+KINDS = {*PLAIN, *(f"trained - {other}" for other in PLAIN[1:])}
 CONFIG = EvaluateConfig(bootstrap_samples=200, classification_crops_per_video=12)
 
 
 def _run(finished: Any, name: str, labels: str = "", seed: int = 0) -> Manifest:
-    labels = labels or str(finished.labels)
-    digest = labels_digest(labels) if name in NEEDS_LABELS else ""
-    document = key_document(name, CONFIG, seed, finished.train, finished.triplets, digest)
-    return run_benchmark(
-        finished.root, name, finished.train, finished.triplets, labels, CONFIG, seed, document, device="cpu"
-    )
+    config = CONFIG.model_copy(update={"labels": labels or str(finished.labels)})
+    digests = {"labels": data_digest(config, "labels")}
+    data = config.labels if DATA.get(name) == "labels" else ""
+    inputs = Inputs(train=finished.train, triplets=finished.triplets, data=data)
+    document = key_document(name, config, seed, inputs, digests)
+    return run_benchmark(finished.root, name, inputs, config, seed, document, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def measured(finished: Any) -> dict[str, Manifest]:
-    """Every benchmark, run once."""
-    return {name: _run(finished, name) for name in BENCHMARKS}
+    """Every benchmark of held-out tracks, run once."""
+    return {name: _run(finished, name) for name in sorted(OF_TRACKS)}
 
 
 def _scores(finished: Any, manifest: Manifest) -> dict[tuple[str, str], dict[str, Any]]:
@@ -45,7 +49,7 @@ def _scores(finished: Any, manifest: Manifest) -> dict[tuple[str, str], dict[str
     return {(row["metric"], row["features"]): row for row in table.to_pylist()}
 
 
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+@pytest.mark.parametrize("name", sorted(OF_TRACKS))
 def test_every_benchmark_commits_scores_with_intervals_and_paired_differences(
     finished: Any, measured: dict[str, Manifest], name: str
 ) -> None:
@@ -55,15 +59,15 @@ def test_every_benchmark_commits_scores_with_intervals_and_paired_differences(
     metrics = {metric for metric, _ in scores}
     for metric in metrics:
         rows = {features: row for (each, features), row in scores.items() if each == metric}
-        assert set(rows) == {"trained", "untrained", "hog", "trained - untrained", "trained - hog"}
-        assert all(row["benchmark"] == name and row["num_videos"] == 3 for row in rows.values())
+        assert set(rows) == KINDS
+        assert all(row["benchmark"] == name and row["num_clusters"] == 3 for row in rows.values())
         assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
         assert rows["trained - hog"]["value"] == pytest.approx(rows["trained"]["value"] - rows["hog"]["value"])
         assert 0 < rows["trained"]["chance"] <= 1
         assert rows["trained - hog"]["chance"] is None
 
 
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+@pytest.mark.parametrize("name", sorted(OF_TRACKS))
 def test_neighbours_never_come_from_the_queries_video(finished: Any, measured: dict[str, Manifest], name: str) -> None:
     rows = read_table(finished.root, measured[name].files["neighbours.parquet"]).to_pylist()
     queries = {row["query"]: row for row in rows if row["rank"] == 0}
@@ -82,7 +86,7 @@ def test_the_same_unit_gives_the_same_scores_again(
     finished: Any, tmp_path: Path, make_finished: Callable[..., Any]
 ) -> None:
     again = make_finished(str(tmp_path / "root"), tmp_path)
-    for name in BENCHMARKS:
+    for name in sorted(OF_TRACKS):
         first, second = _run(finished, name), _run(again, name)
         assert first.key == second.key
         assert first.files["scores.parquet"].sha256 == second.files["scores.parquet"].sha256
@@ -95,7 +99,7 @@ def test_classification_tells_shapes_apart_by_hand_made_features(finished: Any, 
     assert scores["accuracy", "hog"]["chance"] == pytest.approx(1 / 3, abs=0.15)
 
 
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+@pytest.mark.parametrize("name", sorted(OF_TRACKS))
 def test_one_held_out_video_gives_no_interval(name: str, tmp_path: Path, make_finished: Callable[..., Any]) -> None:
     lonely = make_finished(str(tmp_path / "root"), tmp_path, num_train=3, num_held_out=1)
     scores = _scores(lonely, _run(lonely, name))
@@ -110,7 +114,7 @@ def test_one_held_out_video_gives_no_interval(name: str, tmp_path: Path, make_fi
 
 def test_no_held_out_video_says_so(tmp_path: Path, make_finished: Callable[..., Any]) -> None:
     none = make_finished(str(tmp_path / "root"), tmp_path, num_train=2, num_held_out=0)
-    for name in BENCHMARKS:
+    for name in sorted(OF_TRACKS):
         scores = _scores(none, _run(none, name))
         assert all(row["value"] is None and row["note"] for row in scores.values())
 
@@ -144,9 +148,10 @@ def test_labels_that_cannot_be_used_are_named_with_the_remedy_in_one_line(finish
     table = pq.read_table(finished.labels)
     pq.write_table(table.set_column(table.column_names.index("x"), "x", pa.array(["left"] * len(table))), wrong)
     with pytest.raises(ValueError, match=r"nowhere\.parquet.*leave it empty") as absent:
-        labels_digest(str(missing))
+        data_digest(CONFIG.model_copy(update={"labels": str(missing)}), "labels")
     messages = [str(absent.value)]
-    document = key_document("classification", CONFIG, 0, finished.train, finished.triplets, "0" * 64)
+    inputs = Inputs(finished.train, triplets=finished.triplets)
+    document = key_document("classification", CONFIG, 0, inputs, {"labels": "0" * 64})
     for path, words in (
         (missing, "does not exist"),
         (text, "no Parquet"),
@@ -154,17 +159,7 @@ def test_labels_that_cannot_be_used_are_named_with_the_remedy_in_one_line(finish
         (wrong, "cannot be read"),
     ):
         with pytest.raises(ValueError, match=words) as caught:
-            run_benchmark(
-                finished.root,
-                "classification",
-                finished.train,
-                finished.triplets,
-                str(path),
-                CONFIG,
-                0,
-                document,
-                "cpu",
-            )
+            run_benchmark(finished.root, "classification", replace(inputs, data=str(path)), CONFIG, 0, document, "cpu")
         assert path.name in str(caught.value)
         assert "leave it empty" in str(caught.value)
         messages.append(str(caught.value))
@@ -172,13 +167,14 @@ def test_labels_that_cannot_be_used_are_named_with_the_remedy_in_one_line(finish
 
 
 def test_unknown_names_and_missing_units_are_named(finished: Any) -> None:
-    document = key_document("retrieval", CONFIG, 0, finished.train, finished.triplets)
-    with pytest.raises(ValueError, match="'segmentation' is unknown; choose one of classification, retrieval"):
-        run_benchmark(finished.root, "segmentation", finished.train, finished.triplets, "", CONFIG, 0, document)
+    inputs = Inputs(finished.train, triplets=finished.triplets)
+    document = key_document("retrieval", CONFIG, 0, inputs, {})
+    with pytest.raises(ValueError, match="'segmentation' is unknown; choose one of classification"):
+        run_benchmark(finished.root, "segmentation", inputs, CONFIG, 0, document)
     with pytest.raises(RootError, match="no train unit"):
-        run_benchmark(finished.root, "retrieval", "0" * 64, finished.triplets, "", CONFIG, 0, document)
+        run_benchmark(finished.root, "retrieval", replace(inputs, train="0" * 64), CONFIG, 0, document)
     with pytest.raises(ValueError, match="device: 'tpu' is not present; choose one of auto, "):
-        run_benchmark(finished.root, "retrieval", finished.train, finished.triplets, "", CONFIG, 0, document, "tpu")
+        run_benchmark(finished.root, "retrieval", inputs, CONFIG, 0, document, "tpu")
 
 
 def test_patches_lose_their_margin(finished: Any) -> None:
@@ -198,5 +194,5 @@ def test_a_remote_root_gives_the_same_scores(
     s3_root_url: Callable[[], str],
 ) -> None:
     remote = make_finished(s3_root_url(), tmp_path)
-    for name in BENCHMARKS:
+    for name in sorted(OF_TRACKS):
         assert _scores(remote, _run(remote, name)) == _scores(finished, measured[name])

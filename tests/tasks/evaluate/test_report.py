@@ -18,7 +18,8 @@ from tasks.evaluate.benchmark import run_benchmark
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.curves import COLLAPSE_COSINE, training_curves
 from tasks.evaluate.forest import forests
-from tasks.evaluate.key import key_document, labels_digest, report_document
+from tasks.evaluate.inputs import Inputs
+from tasks.evaluate.key import key_document, report_document
 from tasks.evaluate.report import clean_words, write_report
 from tasks.evaluate.scores import Score, no_score, score_rows
 from tasks.noise import measure_noise
@@ -34,12 +35,10 @@ FAILURES = (
 @pytest.fixture(scope="module")
 def benchmarks(finished: Any) -> dict[str, str]:
     config, keys = EvaluateConfig(bootstrap_samples=100, classification_crops_per_video=6), {}
-    for name in config.benchmarks:
-        digest = labels_digest(str(finished.labels))
-        document = key_document(name, config, 0, finished.train, finished.triplets, digest)
-        keys[name] = run_benchmark(
-            finished.root, name, finished.train, finished.triplets, str(finished.labels), config, 0, document, "cpu"
-        ).key
+    for name in ("retrieval", "classification"):
+        inputs = Inputs(finished.train, triplets=finished.triplets, data=str(finished.labels))
+        document = key_document(name, config, 0, inputs, {"labels": "0" * 64})
+        keys[name] = run_benchmark(finished.root, name, inputs, config, 0, document, "cpu").key
     return keys
 
 
@@ -177,12 +176,14 @@ def test_curves_leave_out_what_an_objective_does_not_have() -> None:
 
 def test_verdicts_follow_the_interval_of_the_difference() -> None:
     rows = [
-        Score("classification", "accuracy", "trained", 0.7, 0.6, 0.8, 50, 5, 0.1, "note"),
-        Score("classification", "accuracy", "untrained", 0.5, 0.4, 0.6, 50, 5, 0.1, "note"),
-        Score("classification", "accuracy", "trained - untrained", 0.2, 0.1, 0.3, 50, 5, None, "note"),
-        Score("classification", "accuracy", "trained - hog", -0.1, -0.2, 0.05, 50, 5, None, "note"),
-        Score("retrieval", "recall@1", "trained - untrained", -0.2, -0.3, -0.1, 50, 5, None, "note"),
-        Score("retrieval", "recall@5", "trained - untrained", 0.2, None, None, 50, 1, None, "note"),
+        Score("classification", "accuracy", "trained", 0.7, 0.6, 0.8, 50, 5, "held-out video", 0.1, "note"),
+        Score("classification", "accuracy", "untrained", 0.5, 0.4, 0.6, 50, 5, "held-out video", 0.1, "note"),
+        Score(
+            "classification", "accuracy", "trained - untrained", 0.2, 0.1, 0.3, 50, 5, "held-out video", None, "note"
+        ),
+        Score("classification", "accuracy", "trained - hog", -0.1, -0.2, 0.05, 50, 5, "held-out video", None, "note"),
+        Score("retrieval", "recall@1", "trained - untrained", -0.2, -0.3, -0.1, 50, 5, "held-out video", None, "note"),
+        Score("retrieval", "recall@5", "trained - untrained", 0.2, None, None, 50, 1, "held-out video", None, "note"),
     ]
     accuracy, first, fifth = forests(rows)
     assert [each.verdict for each in accuracy.differences] == ["better", "undecided"]

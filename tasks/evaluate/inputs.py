@@ -1,0 +1,48 @@
+"""What a benchmark is run on, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.folders import contents_digest
+from tasks.evaluate.config import EvaluateConfig
+
+_REMEDIES = {
+    "labels": "name a Parquet file of labelled boxes",
+    "supervised": "name a folder that tritrack export wrote",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a benchmark is run on; empty is what it does not ask for.
+
+    `train`: the key of a train unit; or instead `network`: a folder that `tritrack export` wrote. `triplets`: the key
+    of a triplet index. `data`: the path that the benchmark's field of the configuration names. `supervised`: an
+    exported network that labels trained, for a column of its own.
+    """
+
+    train: str = ""
+    network: str = ""
+    triplets: str = ""
+    data: str = ""
+    supervised: str = ""
+
+
+def data_path(config: EvaluateConfig, field: str) -> str:
+    """The absolute path that a field of the configuration names (a worker may run elsewhere), or empty."""
+    path = getattr(config, field)
+    return str(Path(path).expanduser().absolute()) if path else ""
+
+
+def data_digest(config: EvaluateConfig, field: str) -> str:
+    """The digest of what a field of the configuration names; raises ValueError, one line, where that is missing."""
+    path = data_path(config, field)
+    remedy = f"{_REMEDIES[field]}, or leave it empty to run without"
+    if not Path(path).exists():
+        raise ValueError(f"evaluate.{field}: {getattr(config, field)!r} does not exist; {remedy}")
+    try:
+        return contents_digest(Path(path))
+    except ValueError as error:
+        raise ValueError(f"evaluate.{field}: {error}; {remedy}") from error
