@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from storage.keys import KeyDocument
@@ -58,23 +59,29 @@ def run_benchmark(
         config=config,
         seed=seed,
         device=resolve_device(device),
+        proposals=inputs.proposals,
         progress=progress,
     )
     result = benchmark.run(context)
     seconds = time.monotonic() - started
-    manifest = commit(
-        root,
-        document,
-        {
-            "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
-            "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
-            **result.files,
-        },
-        counts=result.counts,
-        facts=result.facts,
-        seconds=seconds,
-        device=str(context.device),
-    )
+    try:
+        manifest = commit(
+            root,
+            document,
+            {
+                "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
+                "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
+                **result.files,
+            },
+            counts=result.counts,
+            facts=result.facts,
+            seconds=seconds,
+            device=str(context.device),
+        )
+    finally:
+        for content in result.files.values():
+            if isinstance(content, Path):
+                content.unlink(missing_ok=True)
     _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), seconds)
     return manifest
 
