@@ -63,9 +63,15 @@ def run_benchmark(
         progress=progress,
     )
     result = benchmark.run(context)
-    seconds = time.monotonic() - started
+    manifest = commit_result(root, document, result, time.monotonic() - started, str(context.device))
+    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), manifest.seconds)
+    return manifest
+
+
+def commit_result(root: Root, document: KeyDocument, result: Result, seconds: float, device: str) -> Manifest:
+    """Commit what a benchmark gave; its local files are removed."""
     try:
-        manifest = commit(
+        return commit(
             root,
             document,
             {
@@ -76,14 +82,12 @@ def run_benchmark(
             counts=result.counts,
             facts=result.facts,
             seconds=seconds,
-            device=str(context.device),
+            device=device,
         )
     finally:
         for content in result.files.values():
             if isinstance(content, Path):
                 content.unlink(missing_ok=True)
-    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), seconds)
-    return manifest
 
 
 def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def run(context: Context) -> Result:
     each test image, by kind of features, for ensembles. Raises ValueError, in one line, where nothing can be trained
     on or measured.
     """
-    setting = read_setting(context)
+    setting = read_setting(context.config, Path(context.data), context.seed)
     counts, started = Counter[str](), time.monotonic()
     detectors = _Detectors(context, len(setting.classes))
     context.progress(0, context.config.detection_steps, "fine-tuning")
@@ -88,10 +88,9 @@ class Setting:
     subset: str
 
 
-def read_setting(context: Context) -> Setting:
+def read_setting(config: EvaluateConfig, devkit: Path, seed: int) -> Setting:
     """The images that seed and configuration draw. Raises ValueError, in one line, for a devkit that cannot be read."""
-    config, devkit = context.config, Path(context.data)
-    train, test = drawn_images(config, devkit, context.seed)
+    train, test = drawn_images(config, devkit, seed)
     parts = []
     for drawn, split, word in (
         (test, config.detection_test_split, "test"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tasks.evaluate.overlap import overlaps
 from tasks.evaluate.windows import Annotated
+
+_log = logging.getLogger(__name__)
 
 Features = npt.NDArray[np.float32]  # (N, F)
 
@@ -24,7 +29,7 @@ _HARD = -1.0001  # scores from which on a negative is hard
 _EASY = -1.2  # scores below which it is let go
 _RETRAIN_NEGATIVES = 2000
 _MOST_NEGATIVES = 8000  # of a class; the hardest stay
-_MOST_ITERATIONS = 1000
+_MOST_ITERATIONS = 5000
 _UNKNOWN = -10.0  # the score of what no example tells: far below that of any negative
 
 
@@ -114,8 +119,11 @@ class Machines:
             max_iter=_MOST_ITERATIONS,
             random_state=self._seed,
         )
-        with threadpool_limits(limits=1, user_api="blas"):
+        with warnings.catch_warnings(record=True) as caught, threadpool_limits(limits=1, user_api="blas"):
+            warnings.simplefilter("always", ConvergenceWarning)
             model.fit(np.concatenate([positives, negatives]), np.repeat([1, 0], [len(positives), len(negatives)]))
+        if any(issubclass(each.category, ConvergenceWarning) for each in caught):
+            _log.info("a machine of %d examples stopped after %d iterations", len(positives), _MOST_ITERATIONS)
         machine.weights, machine.bias = model.coef_[0], float(model.intercept_[0])
         scores = machine.score(negatives)
         order = np.argsort(-scores, kind="stable")[:_MOST_NEGATIVES]

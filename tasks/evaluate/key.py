@@ -63,6 +63,20 @@ def key_document(
     return KeyDocument(recipe, read)
 
 
+def ensemble_document(seed: int, bootstrap_samples: int, units: Sequence[str], voc: str) -> KeyDocument:
+    """The key document of an ensemble of detection units (keys, in any order); `voc`: the digest of the devkit."""
+    recipe = Recipe(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=seed,
+        parameters={"bootstrap_samples": bootstrap_samples},
+        variant={"benchmark": "detection ensemble"},
+        code=fingerprint("tasks.evaluate.ensemble:run_ensemble"),
+        libraries=library_versions("numpy", "pyarrow"),
+    )
+    return KeyDocument(recipe, {"detection": sorted(units), "voc": voc})
+
+
 def report_document(
     seed: int,
     train: str,

@@ -78,8 +78,8 @@ def selective_search(image: npt.NDArray[np.uint8], search_px: int) -> Boxes:
     """The boxes of an image (H, W, 3), sorted: those of Uijlings et al. (IJCV 2013), "fast" mode as in R-CNN.
 
     The search runs on the image scaled down to a longer side of `search_px`; boxes are in px of the image as it is.
-    Small ones are left out. Which boxes are found is fixed; the order that OpenCV gives them is drawn from the C
-    library's generator, which none of its seeds reaches, so that they are sorted here.
+    Small ones are left out, and the whole image is always one. Which boxes are found is fixed; OpenCV draws their order
+    from the C library's generator, which none of its seeds reaches, so that they are sorted here.
     """
     height, width = image.shape[:2]
     scale = min(1.0, search_px / max(height, width))
@@ -92,7 +92,8 @@ def selective_search(image: npt.NDArray[np.uint8], search_px: int) -> Boxes:
     corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
     boxes = corners * np.tile([width / size[0], height / size[1]], 2)
     kept = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= _LEAST_PX
-    return np.unique(boxes[kept].astype(np.float32), axis=0)
+    whole = np.asarray([[0, 0, width, height]], np.float32)
+    return np.unique(np.concatenate([whole, boxes[kept].astype(np.float32)]), axis=0)
 
 
 def read_proposals(root: Root, units: Iterable[str], most: int = 0) -> Iterator[tuple[str, Boxes]]:

@@ -77,11 +77,14 @@ def read_annotated(
 ) -> Iterator[Annotated]:
     """The images of the proposals' units (keys) that are among `names`, in order; the first `most` proposals, 0: all.
 
-    What has no readable annotation is left out, as are boxes that lie outside their image, and counted in `counts`.
+    What has no proposals or no readable annotation is left out, as are boxes that lie outside their image, and counted
+    in `counts`.
     """
+    counts["images_unreadable"] += len(names)
     for name, proposals in read_proposals(root, units, most):
         if name not in names:
             continue
+        counts["images_unreadable"] -= 1
         try:
             annotation = read_annotation(devkit, name)
         except ValueError as error:
