@@ -11,6 +11,7 @@ from tasks.evaluate.config import EvaluateConfig
 
 _REMEDIES = {
     "labels": "name a Parquet file of labelled boxes",
+    "voc": "name a PASCAL VOC devkit folder, such as VOCdevkit/VOC2007",
     "supervised": "name a folder that tritrack export wrote",
 }
 
@@ -21,7 +22,7 @@ class Inputs:
 
     `train`: the key of a train unit; or instead `network`: a folder that `tritrack export` wrote. `triplets`: the key
     of a triplet index. `data`: the path that the benchmark's field of the configuration names. `supervised`: an
-    exported network that labels trained, for a column of its own.
+    exported network that labels trained, for a column of its own. `proposals`: keys of the units of region proposals.
     """
 
     train: str = ""
@@ -29,6 +30,7 @@ class Inputs:
     triplets: str = ""
     data: str = ""
     supervised: str = ""
+    proposals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
