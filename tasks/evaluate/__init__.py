@@ -3,10 +3,16 @@
 BENCHMARKS = {
     "retrieval": "tasks.evaluate.retrieval",
     "classification": "tasks.evaluate.classification",
+    "voc_classification": "tasks.evaluate.voc_classification",
+    "image_classification": "tasks.evaluate.image_classification",
+    "voc_retrieval": "tasks.evaluate.voc_retrieval",
 }
 # The field of EvaluateConfig that names the outside data of a benchmark, which runs where that is given.
 DATA = {
     "classification": "labels",
+    "voc_classification": "voc",
+    "image_classification": "images",
+    "voc_retrieval": "voc",
 }
 # What is measured on the data set's own held-out videos; the others ask for a network and their data alone.
 OF_TRACKS = frozenset({"retrieval", "classification"})

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.bootstrap import Interval, Statistic, cluster_interval, resample
+from tasks.bootstrap import Interval, Resampled, Statistic, cluster_interval, resample
 
 FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels")
 Unit = Literal["share", "degrees"]
@@ -87,12 +87,39 @@ def statistic_rows(
 
     A statistic is given how often each of the items was drawn (N,), and gives the metric of that draw.
     """
-    values = {name: resample(statistics[name], num_items, samples, seed) for name in FEATURES if name in statistics}
+    values = {name: resample(statistic, num_items, samples, seed) for name, statistic in statistics.items()}
+    return resampled_rows(
+        benchmark,
+        metric,
+        values,
+        num_items,
+        chance=chance,
+        note=note,
+        cluster=cluster,
+        subset=subset,
+        unit=unit,
+    )
+
+
+def resampled_rows(
+    benchmark: str,
+    metric: str,
+    values: Mapping[str, Resampled],
+    num_items: int,
+    *,
+    chance: float | None = None,
+    note: str = "",
+    cluster: str = "image",
+    subset: str = "",
+    unit: Unit = "share",
+) -> list[Score]:
+    """As `statistic_rows`, of a metric that was resampled already, by the same draws for every kind of features."""
     row = _row(benchmark, metric, num_items, num_items, cluster, note, subset, unit)
-    rows = [row(name, drawn.interval(), chance) for name, drawn in values.items()]
+    known = [name for name in FEATURES if name in values]
+    rows = [row(name, values[name].interval(), chance) for name in known]
     rows += [
-        row(f"trained - {name}", (values["trained"] - drawn).interval(), None)
-        for name, drawn in values.items()
+        row(f"trained - {name}", (values["trained"] - values[name]).interval(), None)
+        for name in known
         if name != "trained" and "trained" in values
     ]
     return rows

@@ -126,6 +126,15 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.audit_videos": (3, EVALUATE),
     "evaluate.classification_crops_per_video": (5, EVALUATE),
     "evaluate.classification_min_visibility": (0.1, EVALUATE),
+    "evaluate.voc_classification_train_split": ("train", EVALUATE),
+    "evaluate.voc_classification_test_split": ("val", EVALUATE),
+    "evaluate.voc_classification_most_features": (1000, EVALUATE),
+    "evaluate.image_classification_most_features": (1000, EVALUATE),
+    "evaluate.voc_retrieval_query_split": ("val", EVALUATE),
+    "evaluate.voc_retrieval_gallery_split": ("train", EVALUATE),
+    "evaluate.voc_retrieval_depth": (5, EVALUATE),
+    "evaluate.voc": ("voc", EVALUATE),
+    "evaluate.images": ("images", EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
     "execution.videos_together": (4, NONE),
@@ -135,6 +144,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
 }
 # They do not go with the others: below.
 OTHERS = {"execution.keep_videos", "train.machines"}
+_OUTSIDE = ("voc", "images")  # fields of what benchmarks read besides the labels
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +153,20 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels")
     (folder / "labels.parquet").write_bytes(b"other")
     (folder / "first.parquet").write_bytes(b"first")
+    for name in _OUTSIDE:
+        (folder / f"first {name}").write_bytes(b"first")
+        (folder / name).write_bytes(b"other")
     return folder
 
 
 def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
     document = chosen().model_dump()
     document["evaluate"] |= {"labels": str(labels / "first.parquet")}
+    document["evaluate"] |= {each: str(labels / f"first {each}") for each in _OUTSIDE}
     section, _, field = name.rpartition(".")
     if name:
-        (document[section] if section else document)[field] = (
-            str(labels / value) if name == "evaluate.labels" else value
-        )
+        outside = section == "evaluate" and field in ("labels", *_OUTSIDE)
+        (document[section] if section else document)[field] = str(labels / value) if outside else value
     return RunConfig.model_validate(document)
 
 
