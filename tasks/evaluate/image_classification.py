@@ -91,7 +91,6 @@ def _scores(
             {kind: values.astype(np.float64) for kind, values in right[probe, layer].items()},
             np.arange(len(asked)),
             samples=context.config.bootstrap_samples,
-            seed=context.seed,
             chance=guess,
             note=note_of(probe, layer),
             cluster="image",

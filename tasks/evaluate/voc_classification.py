@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,19 +14,18 @@ import numpy.typing as npt
 
 from storage.keys import JSON
 from tasks.bootstrap import Resampled, draw_items
-from tasks.evaluate.average_precision import Ranking
+from tasks.evaluate.average_precision import AveragePrecision, Ranking
 from tasks.evaluate.context import Context, Result
 from tasks.evaluate.features import BACKBONE
 from tasks.evaluate.probing import LINEAR, Images, Labelled, Labels, Part, note_of, ordered, part_of, probe_layers
 from tasks.evaluate.ridge import Metric, Scores
-from tasks.evaluate.scores import Score, no_score, resampled_rows
+from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.spill import Spill
 from tasks.voc import Box, image_names, read_annotation, read_image
 
 NAME = "voc_classification"
 LEAST_POSITIVES = 10  # test images with a class; of fewer the average precision says little
-METRICS = ("mAP (11 points)", "mAP (area)")
-_CLASS_METRICS = ("AP (11 points)", "AP (area)")
+_FORMS = {"area": "", "eleven": ", 11 points"}  # of `AveragePrecision`, and what a metric's name is continued by
 _RANDOM_ORDERS = 100  # behind what guessing scores
 
 _log = logging.getLogger(__name__)
@@ -130,8 +129,8 @@ def _scores(
     few = [name for number, name in enumerate(classes) if number not in known]
     reason = f"fewer than {LEAST_POSITIVES} test images with the class"
     if not known:
-        return [no_score(NAME, metric, f"{reason}, of every class", len(labels)) for metric in METRICS]
-    counts = list(draw_items(len(labels), context.config.bootstrap_samples, context.seed))
+        return [no_score(NAME, f"mAP{form}", f"{reason}, of every class", len(labels)) for form in _FORMS.values()]
+    counts = list(draw_items(len(labels), context.config.bootstrap_samples, SEED))
     drawn = np.ascontiguousarray(np.reshape(counts, (-1, len(labels))).T, np.float32)
     chances = _chances(labels[:, known], context.seed)
     note = f"whole images squeezed to squares; mean over {len(known)} classes"
@@ -144,30 +143,28 @@ def _scores(
             kind: _resampled(found[:, known], labels[:, known], drawn) for kind, found in scores[probe, layer].items()
         }
         part = part_of(probe, layer)
-        for form, metric in enumerate(METRICS):
+        for form, suffix in _FORMS.items():
             means = {kind: _mean([each[form] for each in by_class]) for kind, by_class in values.items()}
             told = f"{note_of(probe, layer)}; {note}"
-            chance = float(chances[form].mean())
-            rows += resampled_rows(NAME, metric + part, means, len(labels), chance=chance, note=told)
+            chance = float(np.mean([each[form] for each in chances]))
+            rows += resampled_rows(NAME, f"mAP{part}{suffix}", means, len(labels), chance=chance, note=told)
         if not part:
             of_classes = values
-    for form, metric in enumerate(_CLASS_METRICS):
+    for form, suffix in _FORMS.items():
         for place, number in enumerate(known):
             one = {kind: by_class[place][form] for kind, by_class in of_classes.items()}
             told = f"{note_of(LINEAR, BACKBONE)}; {(labels[:, number] > 0).sum()} test images with it"
-            chance = float(chances[form][place])
-            rows += resampled_rows(NAME, metric, one, len(labels), chance=chance, note=told, subset=classes[number])
-        rows += [replace(no_score(NAME, metric, reason, len(labels)), subset=name) for name in few]
-    return rows
+            metric, chance = f"AP {classes[number]}{suffix}", float(chances[place][form])
+            rows += resampled_rows(NAME, metric, one, len(labels), chance=chance, note=told)
+    return rows + [no_score(NAME, f"AP {name}", reason, len(labels)) for name in few]
 
 
-def _resampled(scores: Scores, labels: Labels, drawn: npt.NDArray[np.float32]) -> list[tuple[Resampled, Resampled]]:
-    """Both forms of each class's average precision, of all images and of every draw (N, S)."""
+def _resampled(scores: Scores, labels: Labels, drawn: npt.NDArray[np.float32]) -> list[dict[str, Resampled]]:
+    """Each class's average precision by form, of all images and of every draw (N, S)."""
     found = []
     for ranking in rankings(scores, labels):
-        whole = ranking.average_precision()
-        draws = ranking.average_precisions(drawn)
-        found.append((Resampled(whole.eleven, draws[:, 0]), Resampled(whole.area, draws[:, 1])))
+        whole, draws = ranking.average_precision(), ranking.average_precisions(drawn)
+        found.append({form: Resampled(getattr(whole, form), draws[:, whole._fields.index(form)]) for form in _FORMS})
     return found
 
 
@@ -177,11 +174,14 @@ def _mean(of_classes: Sequence[Resampled]) -> Resampled:
     return Resampled(float(np.mean([each.value for each in of_classes])), np.nanmean(draws, axis=0))
 
 
-def _chances(labels: Labels, seed: int) -> npt.NDArray[np.float64]:
-    """(2, C): what random orders score on average, in both forms."""
+def _chances(labels: Labels, seed: int) -> list[dict[str, float]]:
+    """What random orders score on average, by class and form."""
     random = np.random.default_rng(seed)
-    found = [
-        [ranking.average_precision() for ranking in rankings(random.random(labels.shape, np.float32), labels)]
-        for _ in range(_RANDOM_ORDERS)
-    ]
-    return np.asarray(np.mean(found, axis=0).T)
+    found = np.mean(
+        [
+            [ranking.average_precision() for ranking in rankings(random.random(labels.shape, np.float32), labels)]
+            for _ in range(_RANDOM_ORDERS)
+        ],
+        axis=0,
+    )
+    return [dict(zip(AveragePrecision._fields, each, strict=True)) for each in found.tolist()]

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -153,23 +153,21 @@ def _scores(
     shares = dict(zip(*np.unique(gallery.classes, return_counts=True), strict=True))
     chances = np.array([shares.get(name, 0) for name in queries.classes]) / len(gallery.classes)
     rows: list[Score] = []
-    for subset in ("", *np.unique(queries.classes[known]).tolist()):
-        asked = known & (queries.classes == subset) if subset else known
-        if subset and asked.sum() < LEAST_QUERIES:
-            reason = f"fewer than {LEAST_QUERIES} queries of the class"
-            rows.append(replace(no_score(NAME, metric, reason, int(asked.sum())), subset=subset))
+    for name in ("", *np.unique(queries.classes[known]).tolist()):
+        asked = known & (queries.classes == name) if name else known
+        named = f"{metric} {name}" if name else metric
+        if name and asked.sum() < LEAST_QUERIES:
+            rows.append(no_score(NAME, named, f"fewer than {LEAST_QUERIES} queries of the class", int(asked.sum())))
             continue
         rows += score_rows(
             NAME,
-            metric,
+            named,
             {kind: values[asked] for kind, values in right.items()},
             queries.images[asked],
             samples=context.config.bootstrap_samples,
-            seed=context.seed,
             chance=float(chances[asked].mean()),
             note=f"backbone, cosine; gallery: {len(gallery.classes):,} boxes",
             cluster="image",
-            subset=subset,
         )
     return rows
 
