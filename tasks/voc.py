@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
-import cv2
 import defusedxml
 import numpy as np
 from defusedxml.ElementTree import parse
 from numpy.typing import NDArray
 
 from tasks.networks import MAX_PIXELS
-from tasks.networks.pictures import Unreadable, sound_image
 
 CONTEXT = 1.2  # the square's side over the box's longer side: the object with a rim of its surroundings
 
@@ -80,6 +78,10 @@ def read_image(devkit: Path, name: str) -> NDArray[np.uint8]:
 
     Raises ValueError, in one line, where it is missing, damaged or too large.
     """
+    import cv2
+
+    from tasks.networks.pictures import Unreadable, sound_image
+
     path = devkit / "JPEGImages" / f"{name}.jpg"
     try:
         with sound_image(str(path), MAX_PIXELS) as file:

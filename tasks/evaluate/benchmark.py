@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Protocol, cast
 
 from storage.keys import KeyDocument
@@ -59,26 +60,36 @@ def run_benchmark(
         config=config,
         seed=seed,
         device=resolve_device(device),
+        proposals=inputs.proposals,
         progress=progress,
     )
     result = benchmark.run(context)
-    seconds = time.monotonic() - started
-    manifest = commit(
-        root,
-        document,
-        {
-            "scores.parquet": table_bytes([record_of(score) for score in result.scores], SCORE_SCHEMA),
-            "draws.parquet": table_bytes(draw_records(result.scores), DRAW_SCHEMA),
-            "neighbours.parquet": table_bytes([asdict(row) for row in result.neighbours], NEIGHBOUR_SCHEMA),
-            **result.files,
-        },
-        counts=result.counts,
-        facts=result.facts,
-        seconds=seconds,
-        device=str(context.device),
-    )
-    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), seconds)
+    manifest = commit_result(root, document, result, time.monotonic() - started, str(context.device))
+    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), manifest.seconds)
     return manifest
+
+
+def commit_result(root: Root, document: KeyDocument, result: Result, seconds: float, device: str) -> Manifest:
+    """Commit what a benchmark gave; its local files are removed."""
+    try:
+        return commit(
+            root,
+            document,
+            {
+                "scores.parquet": table_bytes([record_of(score) for score in result.scores], SCORE_SCHEMA),
+                "draws.parquet": table_bytes(draw_records(result.scores), DRAW_SCHEMA),
+                "neighbours.parquet": table_bytes([asdict(row) for row in result.neighbours], NEIGHBOUR_SCHEMA),
+                **result.files,
+            },
+            counts=result.counts,
+            facts=result.facts,
+            seconds=seconds,
+            device=device,
+        )
+    finally:
+        for content in result.files.values():
+            if isinstance(content, Path):
+                content.unlink(missing_ok=True)
 
 
 def _headline(scores: Sequence[Score]) -> str:

@@ -23,7 +23,7 @@ class Inputs:
 
     `train`: the key of a train unit; or instead `network`: a folder that `tritrack export` wrote. `triplets`: the key
     of a triplet index. `data`: the path that the benchmark's field of the configuration names. `supervised`: an
-    exported network that labels trained, for a column of its own.
+    exported network that labels trained, for a column of its own. `proposals`: keys of the units of region proposals.
     """
 
     train: str = ""
@@ -31,6 +31,7 @@ class Inputs:
     triplets: str = ""
     data: str = ""
     supervised: str = ""
+    proposals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from storage.fingerprint import fingerprint
 from storage.keys import JSON, KeyDocument, Recipe, digest_json, library_versions
 from tasks.configuration import key_parameters
-from tasks.evaluate import BENCHMARKS, DATA, OF_TRACKS
+from tasks.evaluate import BENCHMARKS, DATA, OF_PROPOSALS, OF_TRACKS
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.inputs import Entrant, Inputs
 from tasks.variants import variant_module
@@ -23,6 +23,7 @@ _SHARED = frozenset({"bootstrap_samples"})
 _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
 _LIBRARIES = {
     "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
+    "detection": (*_FEATURE_LIBRARIES, "scikit-learn"),
     "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml", "scipy"),
     "image_classification": (*_FEATURE_LIBRARIES, "scipy"),
     "voc_retrieval": (*_FEATURE_LIBRARIES, "defusedxml"),
@@ -51,6 +52,8 @@ def key_document(
         if not digests.get(field):
             raise ValueError(f"evaluate.{field}: empty; {name} needs it")
         read[field] = digests[field]
+    if name in OF_PROPOSALS:
+        read["proposals"] = list(inputs.proposals)
     recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
@@ -61,6 +64,20 @@ def key_document(
         libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
     )
     return KeyDocument(recipe, read)
+
+
+def ensemble_document(seed: int, bootstrap_samples: int, units: Sequence[str], voc: str) -> KeyDocument:
+    """The key document of an ensemble of detection units (keys, in any order); `voc`: the digest of the devkit."""
+    recipe = Recipe(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=seed,
+        parameters={"bootstrap_samples": bootstrap_samples},
+        variant={"benchmark": "detection ensemble"},
+        code=fingerprint("tasks.evaluate.ensemble:run_ensemble"),
+        libraries=library_versions("numpy", "pyarrow"),
+    )
+    return KeyDocument(recipe, {"detection": sorted(units), "voc": voc})
 
 
 def report_document(
