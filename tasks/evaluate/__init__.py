@@ -3,10 +3,12 @@
 BENCHMARKS = {
     "retrieval": "tasks.evaluate.retrieval",
     "classification": "tasks.evaluate.classification",
+    "propagation": "tasks.evaluate.propagation",
 }
 # The field of EvaluateConfig that names the outside data of a benchmark, which runs where that is given.
 DATA = {
     "classification": "labels",
+    "propagation": "davis",
 }
 # What is measured on the data set's own held-out videos; the others ask for a network and their data alone.
 OF_TRACKS = frozenset({"retrieval", "classification"})

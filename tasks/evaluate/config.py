@@ -17,6 +17,9 @@ class EvaluateConfig(StageConfig):
     labels: str = Field(
         "", description="Parquet file of labelled boxes in the data set's videos; empty: no classification."
     )
+    davis: str = Field(
+        "", description="Folder in the format of DAVIS 2017, or of videos and masks; empty: no label propagation."
+    )
     supervised: str = Field(
         "", description="Folder of an exported network that labels trained: a column of its own beside the trained one."
     )
@@ -30,3 +33,16 @@ class EvaluateConfig(StageConfig):
     classification_min_visibility: float = Field(
         0.5, ge=0, le=1, description="Labelled boxes that are less visible than this are left out."
     )
+    # The usual settings, of DINO's eval_video_segmentation.py (Caron et al., ICCV 2021); those of CRW (Jabri et al.,
+    # NeurIPS 2020) are top_k 10, frames 20, radius 12, temperature 0.05.
+    propagation_split: str = Field("val", description="Which list of ImageSets names the sequences.")
+    propagation_layer: str = Field(
+        "", description="Layer whose map is compared, such as conv3; empty: the deepest one of stride 8 or less."
+    )
+    propagation_side_px: int = Field(
+        480, ge=32, le=2160, description="Shorter side of the frames as features see them, to the next 32 px."
+    )
+    propagation_top_k: int = Field(5, ge=1, le=1000, description="Cells that a cell takes its label from.")
+    propagation_frames: int = Field(7, ge=0, le=100, description="Last frames that it looks at, beside the first.")
+    propagation_radius: int = Field(12, ge=1, le=500, description="How far it looks, in cells of the map.")
+    propagation_temperature: float = Field(0.1, gt=0, le=10, description="Of the softmax over their cosines.")

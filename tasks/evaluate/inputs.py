@@ -10,6 +10,7 @@ from tasks.evaluate.config import EvaluateConfig
 
 _REMEDIES = {
     "labels": "name a Parquet file of labelled boxes",
+    "davis": "name a folder in the format of DAVIS",
     "supervised": "name a folder that tritrack export wrote",
 }
 

@@ -21,7 +21,10 @@ SHOWN_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", 
 
 _SHARED = frozenset({"bootstrap_samples"})
 _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
-_LIBRARIES = {"classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn")}
+_LIBRARIES = {
+    "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
+    "propagation": (*_FEATURE_LIBRARIES, "av", "pillow"),
+}
 
 
 def key_document(

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tasks.bootstrap import Interval, Statistic, cluster_interval, resample
 
-FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels")
+FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels", "copied")
+"""`copied`: no features, the first mask in every frame."""
 Unit = Literal["share", "degrees"]
 FEW = "one {cluster}: no interval"
 

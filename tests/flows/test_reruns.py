@@ -122,10 +122,19 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.cache_bytes": (0, NONE),
     "evaluate.benchmarks": (("classification",), EVALUATE),
     "evaluate.labels": ("labels.parquet", EVALUATE),
+    "evaluate.supervised": ("labels.parquet", EVALUATE),
+    "evaluate.davis": ("labels.parquet", EVALUATE),
     "evaluate.bootstrap_samples": (200, EVALUATE),
     "evaluate.audit_videos": (3, EVALUATE),
     "evaluate.classification_crops_per_video": (5, EVALUATE),
     "evaluate.classification_min_visibility": (0.1, EVALUATE),
+    "evaluate.propagation_split": ("train", EVALUATE),
+    "evaluate.propagation_layer": ("conv2", EVALUATE),
+    "evaluate.propagation_side_px": (240, EVALUATE),
+    "evaluate.propagation_top_k": (10, EVALUATE),
+    "evaluate.propagation_frames": (20, EVALUATE),
+    "evaluate.propagation_radius": (6, EVALUATE),
+    "evaluate.propagation_temperature": (0.05, EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
     "execution.videos_together": (4, NONE),
@@ -133,6 +142,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
 }
+# Their files are of no use to a planner, which takes their digests.
+OUTSIDE = ("labels", "supervised", "davis")
 # They do not go with the others: below.
 OTHERS = {"execution.keep_videos", "train.machines"}
 
@@ -148,11 +159,11 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
     document = chosen().model_dump()
-    document["evaluate"] |= {"labels": str(labels / "first.parquet")}
+    document["evaluate"] |= dict.fromkeys(("labels", "davis"), str(labels / "first.parquet"))
     section, _, field = name.rpartition(".")
     if name:
         (document[section] if section else document)[field] = (
-            str(labels / value) if name == "evaluate.labels" else value
+            str(labels / value) if section == "evaluate" and field in OUTSIDE else value
         )
     return RunConfig.model_validate(document)
 
