@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -94,11 +95,13 @@ def mask_of(labels: torch.Tensor, objects: list[int], size: tuple[int, int]) -> 
 
     Scaled up, each label stretched from 0 to 1 over the frame, and the largest one taken, as DINO does it.
     """
-    scaled = functional.interpolate(labels[None], size=size, mode="bilinear", align_corners=False)[0]
-    low = scaled.amin(dim=(1, 2), keepdim=True)
-    high = scaled.amax(dim=(1, 2), keepdim=True)
-    stretched = torch.where(high > 0, (scaled - low) / (high - low).clamp_min(1e-12), scaled)
-    numbers: npt.NDArray[np.uint8] = np.asarray([0, *objects], np.uint8)[stretched.argmax(dim=0).cpu().numpy()]
+    scaled = np.stack([cv2.resize(one, size[::-1], interpolation=cv2.INTER_LINEAR) for one in labels.cpu().numpy()])
+    for one in scaled:
+        low, high = float(one.min()), float(one.max())
+        if high > 0:
+            one -= low
+            one /= max(high - low, 1e-12)
+    numbers: npt.NDArray[np.uint8] = np.asarray([0, *objects], np.uint8)[scaled.argmax(axis=0)]
     return numbers
 
 

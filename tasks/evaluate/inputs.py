@@ -11,6 +11,7 @@ from tasks.evaluate.config import EvaluateConfig
 _REMEDIES = {
     "labels": "name a Parquet file of labelled boxes",
     "davis": "name a folder in the format of DAVIS",
+    "nyu": "name a folder in the format of NYUv2",
     "supervised": "name a folder that tritrack export wrote",
 }
 

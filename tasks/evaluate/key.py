@@ -24,6 +24,7 @@ _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "tor
 _LIBRARIES = {
     "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
     "propagation": (*_FEATURE_LIBRARIES, "av", "pillow"),
+    "normals": (*_FEATURE_LIBRARIES, "scikit-learn"),
 }
 
 

@@ -81,7 +81,7 @@ def draw_masks(frame: Picture, mask: npt.NDArray[np.uint8], width_px: int) -> Pi
     for number in np.unique(small[inside]):
         outlines, _ = cv2.findContours((small == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         colour = _MASK_COLOURS[(int(number) - 1) % len(_MASK_COLOURS)].tolist()
-        cv2.drawContours(canvas, outlines, -1, colour, 2, cv2.LINE_AA)
+        cv2.drawContours(canvas, outlines, -1, colour, 1, cv2.LINE_AA)
     return canvas
 
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from tasks.bootstrap import Interval, Statistic, cluster_interval, resample
 
-FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels", "copied")
-"""`copied`: no features, the first mask in every frame."""
+FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels", "copied", "by_place", "constant")
+"""Some are none, but what can be said without any: `copied`, the first mask in every frame; `by_place`, the mean normal
+of a place in the image; `constant`, the mean normal."""
 Unit = Literal["share", "degrees"]
 FEW = "one {cluster}: no interval"
 

@@ -124,6 +124,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.labels": ("labels.parquet", EVALUATE),
     "evaluate.supervised": ("labels.parquet", EVALUATE),
     "evaluate.davis": ("labels.parquet", EVALUATE),
+    "evaluate.nyu": ("labels.parquet", EVALUATE),
     "evaluate.bootstrap_samples": (200, EVALUATE),
     "evaluate.audit_videos": (3, EVALUATE),
     "evaluate.classification_crops_per_video": (5, EVALUATE),
@@ -135,6 +136,13 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.propagation_frames": (20, EVALUATE),
     "evaluate.propagation_radius": (6, EVALUATE),
     "evaluate.propagation_temperature": (0.05, EVALUATE),
+    "evaluate.normals_axes": ("x y z", EVALUATE),
+    "evaluate.normals_window_px": (9, EVALUATE),
+    "evaluate.normals_input_px": (128, EVALUATE),
+    "evaluate.normals_hidden": (64, EVALUATE),
+    "evaluate.normals_steps": (10, EVALUATE),
+    "evaluate.normals_batch_images": (8, EVALUATE),
+    "evaluate.normals_learning_rate": (0.1, EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
     "execution.videos_together": (4, NONE),
@@ -143,7 +151,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.device": ("cpu", NONE),
 }
 # Their files are of no use to a planner, which takes their digests.
-OUTSIDE = ("labels", "supervised", "davis")
+OUTSIDE = ("labels", "supervised", "davis", "nyu")
 # They do not go with the others: below.
 OTHERS = {"execution.keep_videos", "train.machines"}
 
@@ -159,7 +167,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
     document = chosen().model_dump()
-    document["evaluate"] |= dict.fromkeys(("labels", "davis"), str(labels / "first.parquet"))
+    document["evaluate"] |= dict.fromkeys(("labels", "davis", "nyu"), str(labels / "first.parquet"))
     section, _, field = name.rpartition(".")
     if name:
         (document[section] if section else document)[field] = (
