@@ -66,5 +66,5 @@ class EvaluateConfig(StageConfig):
     normals_steps: int = Field(1000, ge=1, description="Steps of fine-tuning.")
     normals_batch_images: int = Field(32, ge=1, le=1024, description="Images of one step.")
     normals_learning_rate: float = Field(
-        0.01, gt=0, le=10, description="Of the first step, from which it falls to 0 along a cosine."
+        0.0003, gt=0, le=1, description="Of AdamW in the first step, from which it falls to 0 along a cosine."
     )

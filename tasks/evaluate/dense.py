@@ -19,7 +19,7 @@ Dense = Callable[[Frame], torch.Tensor]  # to (C, h, w) float32, of unit length 
 
 SIDE_MULTIPLE = 32  # of both sides of a frame, so that the maps of all kinds cover it whole
 CELL_PX = 8  # of hand-made features: the stride that label propagation is usually measured at
-_MOST_STRIDE = 8.5  # CaffeNet pads less than it takes away, so that its 8 is a little more
+_MOST_STRIDE = 11  # between 8 and 16: CaffeNet pads less than it takes away, so that its 8 looks like a little more
 _BINS = 4  # of each channel, of a histogram of colours
 _ORIENTATIONS = 9
 

@@ -16,7 +16,6 @@ from tasks.evaluate.codewords import CODEWORDS, GRID, UNKNOWN
 from tasks.networks.images import to_tensor
 from tasks.networks.network import Network
 
-_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4  # those of the paper's own training
 _HALF = 0.5  # of the images are mirrored
 
 
@@ -64,15 +63,14 @@ def fit(
 ) -> Grid:
     """A copy of the network, trained on the samples. Raises ValueError, in one line, where its loss is no number.
 
-    Every network meets the same images in the same order, and a head that begins from the same draws.
+    Every network meets the same images in the same order, and a head that begins from the same draws. AdamW, where the
+    paper has SGD, since one rate then serves every network, whatever the scale of its activations.
     """
     side_px = samples.images.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = Grid(copy.deepcopy(network), side_px, hidden).to(device).train()
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=learning_rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
-    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     batches = _batches(samples, batch_images, seed)
     for step in range(steps):

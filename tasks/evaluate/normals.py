@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 NAME = "normals"
 SHOWN = 6  # test images of which pictures are kept, drawn by the seed
 _PICTURE_PX = 240
-_WORDS_FROM = 100_000  # normals, drawn evenly from the training images
+_WORDS_FROM = 20_000  # normals, drawn evenly from the training images
 
 PICTURE_SCHEMA = pa.schema(
     [
