@@ -45,8 +45,8 @@ def find_sequences(folder: Path, split: str) -> tuple[list[Sequence], bool]:
     """The sequences of a split, and whether they are all of DAVIS 2017 val.
 
     `JPEGImages/480p/<sequence>/00000.jpg`, `Annotations/480p/<sequence>/00000.png` and `ImageSets/2017/<split>.txt`
-    (or 2016); or `videos/<sequence>.mp4` and `masks/<sequence>/00000.png`, of which all are taken. Raises ValueError,
-    in one line, where a folder is neither.
+    (or 2016); or `videos/<sequence>.mp4` and `masks/<sequence>/00000.png`, of which all are taken whose names are of
+    letters, digits, `_` and `-`. Raises ValueError, in one line, where a folder is neither.
     """
     if (folder / "JPEGImages").is_dir():
         names, listed = _listed(folder, split)
@@ -62,7 +62,7 @@ def find_sequences(folder: Path, split: str) -> tuple[list[Sequence], bool]:
             f"evaluate.davis: {str(folder)!r} holds neither JPEGImages, Annotations and ImageSets nor videos and "
             f"masks; {_REMEDY}"
         )
-    files = sorted(path for path in videos.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in videos.iterdir() if path.is_file() and _NAME.fullmatch(path.stem))
     if not files:
         raise ValueError(f"evaluate.davis: {str(videos)!r} holds no video; {_REMEDY}")
     return [Sequence(path.stem, path, _numbered(_masks(masks / path.stem))) for path in files], False

@@ -30,6 +30,7 @@ NAME = "propagation"
 METRICS = ("J&F", "J", "F")
 SHOWN = 4  # sequences of which pictures are kept, drawn by the seed
 _PICTURE_PX = 320
+_MOST_ASPECT = 4  # of a frame at full size; no file of a few bytes may ask for gigabytes
 _PICTURED = ("trained", "untrained", "supervised", "hog", "copied")
 
 OBJECT_SCHEMA = pa.schema(
@@ -233,8 +234,8 @@ def _pictures(
 
 
 def _working_size(shape: tuple[int, ...], side_px: int) -> tuple[int, int]:
-    """Height and width with a shorter side of about `side_px`, both multiples of `SIDE_MULTIPLE`."""
-    scale = side_px / min(shape[:2])
+    """Height and width, multiples of `SIDE_MULTIPLE`, of which the shorter one is about `side_px`; less for a strip."""
+    scale = min(side_px / min(shape[:2]), _MOST_ASPECT * side_px / max(shape[:2]))
     height, width = (max(1, round(side * scale / SIDE_MULTIPLE)) * SIDE_MULTIPLE for side in shape[:2])
     return height, width
 
