@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from storage.tables import table_bytes
 from tasks.evaluate.context import Context, Result
@@ -89,15 +89,42 @@ def run(context: Context) -> Result:
     return Result(_scores(context, followed, subset), counts=dict(sorted(counts.items())), files=files)
 
 
-@dataclass
 class _Followed:
-    """One sequence's sums over its scored frames: (objects, 2) of J and F by kind; `pictures`: rows."""
+    """One sequence, whose objects are followed by every kind of features, a frame at a time.
 
-    name: str
-    objects: list[int]
-    sums: dict[str, npt.NDArray[np.float64]]
-    frames: int = 0
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    `predicted`: the newest mask by kind. `sums`: (objects, 2) of J and F over the scored frames, by kind.
+    """
+
+    def __init__(
+        self, context: Context, name: str, image: Frame, mask: npt.NDArray[np.uint8], extractors: Mapping[str, Dense]
+    ) -> None:
+        self.name = name
+        self.objects = [int(number) for number in np.unique(mask) if number]
+        self._size = _working_size(mask.shape, context.config.propagation_side_px)
+        self._extractors = extractors
+        frame = _scaled(image, self._size)
+        self._followers = {
+            kind: _follower(context, extract(frame), mask, self.objects) for kind, extract in extractors.items()
+        }
+        self.predicted = dict.fromkeys((*extractors, "copied"), mask)
+        self.sums = {kind: np.zeros((len(self.objects), 2)) for kind in self.predicted}
+        self.frames = 0
+        self.pictures: list[dict[str, Any]] = []
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.predicted["copied"].shape
+
+    def advance(self, image: Frame) -> None:
+        frame = _scaled(image, self._size)
+        for kind, follower in self._followers.items():
+            labels = follower.follow(self._extractors[kind](frame))
+            self.predicted[kind] = mask_of(labels, self.objects, (self.shape[0], self.shape[1]))
+
+    def score(self, mask: npt.NDArray[np.uint8]) -> None:
+        self.frames += 1
+        for kind, predicted in self.predicted.items():
+            self.sums[kind] += _measures(predicted, mask, self.objects)
 
     def means(self, kind: str) -> npt.NDArray[np.float64]:
         return self.sums[kind] / self.frames
@@ -120,57 +147,37 @@ class _Followed:
 def _follow(
     context: Context, sequence: Sequence, extractors: Mapping[str, Dense], counts: Counter[str], shown: bool
 ) -> _Followed | None:
-    """Follow the objects of one sequence by every kind of features, a frame at a time."""
+    """A sequence followed to its end; None, counted, where it cannot be scored."""
     names = list(sequence.masks)
-    places = {names[at]: place for at, place in zip((0, len(names) // 2, -1), _PLACES, strict=True)} if names else {}
+    pictured = (("first", 0), ("middle", len(names) // 2), ("last", -1)) if shown and names else ()
+    places = {names[at]: place for place, at in pictured}
     found: _Followed | None = None
     for step in read_steps(sequence):
-        if step.image is None:
-            counts["frames_unreadable"] += 1
-            _log.warning("propagation: frame %s of %s cannot be read; left out", step.name, sequence.name)
-        if step.mask is None:
-            counts["masks_unreadable"] += 1
-            _log.warning("propagation: mask %s of %s cannot be read; left out", step.name, sequence.name)
+        for what, read in (("frames", step.image), ("masks", step.mask)):
+            if read is None:
+                counts[f"{what}_unreadable"] += 1
+                _log.warning("propagation: of %s of %s, %s cannot be read; left out", what, sequence.name, step.name)
         if found is None:
             if step.image is None or step.mask is None or not step.mask.any():
                 break
-            first = step.mask
-            objects = [int(number) for number in np.unique(first) if number]
-            size = _working_size(first.shape, context.config.propagation_side_px)
-            followers = {
-                kind: _follower(context, extract(_scaled(step.image, size)), first, objects)
-                for kind, extract in extractors.items()
-            }
-            found = _Followed(
-                sequence.name, objects, {kind: np.zeros((len(objects), 2)) for kind in (*followers, "copied")}
-            )
-            predicted = dict.fromkeys(found.sums, first)
+            found = _Followed(context, sequence.name, step.image, step.mask, extractors)
         elif step.image is not None:
-            frame = _scaled(step.image, size)
-            for kind, follower in followers.items():
-                predicted[kind] = mask_of(follower.follow(extractors[kind](frame)), objects, first.shape)
-            if step.mask is not None and step.mask.shape != first.shape:
+            found.advance(step.image)
+            if step.mask is not None and step.mask.shape != found.shape:
                 counts["masks_of_another_size"] += 1
             elif step.mask is not None and step.name != names[-1]:
-                found.frames += 1
-                for kind, mask in predicted.items():
-                    found.sums[kind] += _measures(mask, step.mask, objects)
-        if shown and step.name in places:
-            found.pictures += _pictures(step, places[step.name], predicted, found)
+                found.score(step.mask)
+        if step.name in places:
+            found.pictures += _pictures(step, places[step.name], found)
     if found is None or not found.frames:
         counts["sequences_left_out"] += 1
-        why = (
-            "its first frame or mask is missing or empty" if found is None else "no frame after its first can be scored"
-        )
+        why = "no frame after its first can be scored" if found else "its first frame or mask is missing or empty"
         _log.warning("propagation: sequence %s is left out: %s", sequence.name, why)
         return None
     return found
 
 
-_PLACES = ("first", "middle", "last")
-
-
-def _follower(context: Context, features: Any, mask: npt.NDArray[np.uint8], objects: list[int]) -> Follower:
+def _follower(context: Context, features: torch.Tensor, mask: npt.NDArray[np.uint8], objects: list[int]) -> Follower:
     config = context.config
     height, width = features.shape[1:]
     return Follower(
@@ -213,13 +220,11 @@ def _scores(context: Context, followed: list[_Followed], subset: str) -> list[Sc
     return rows
 
 
-def _pictures(
-    step: Step, place: str, predicted: Mapping[str, npt.NDArray[np.uint8]], found: _Followed
-) -> list[dict[str, Any]]:
+def _pictures(step: Step, place: str, found: _Followed) -> list[dict[str, Any]]:
     """The truth and what each pictured kind made of it, where the step has both."""
-    if step.image is None or step.mask is None or step.mask.shape != next(iter(predicted.values())).shape:
+    if step.image is None or step.mask is None or step.mask.shape != found.shape:
         return []
-    shown = {"": step.mask, **{kind: predicted[kind] for kind in _PICTURED if kind in predicted}}
+    shown = {"": step.mask, **{kind: found.predicted[kind] for kind in _PICTURED if kind in found.predicted}}
     return [
         {
             "sequence": found.name,
