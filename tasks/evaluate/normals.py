@@ -147,7 +147,7 @@ def _predictors(context: Context, seen: _Training) -> Mapping[str, Predict]:
             learning_rate=config.normals_learning_rate,
             seed=context.seed,
             device=context.device,
-            progress=lambda done, total, kind=kind: context.progress(done, total, f"fine-tuning, {kind}"),  # type: ignore[misc]
+            progress=_telling(context, kind),
         )
         predictors[kind] = _network_predictor(model, samples.images.shape[1], seen.words, context.device)
     by_place = unit(seen.cells.sum(axis=0))
@@ -155,6 +155,10 @@ def _predictors(context: Context, seen: _Training) -> Mapping[str, Predict]:
     predictors["constant"] = lambda observed: np.broadcast_to(seen.mean, observed.normals.shape)
     predictors["by_place"] = lambda observed: spread(by_place, observed.known.shape)
     return predictors
+
+
+def _telling(context: Context, kind: str) -> Callable[[int, int], None]:
+    return lambda done, total: context.progress(done, total, f"fine-tuning, {kind}")
 
 
 def _network_predictor(model: Grid, side_px: int, words: npt.NDArray[np.float32], device: torch.device) -> Predict:
