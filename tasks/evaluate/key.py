@@ -27,6 +27,8 @@ _LIBRARIES = {
     "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml", "scipy"),
     "image_classification": (*_FEATURE_LIBRARIES, "scipy"),
     "voc_retrieval": (*_FEATURE_LIBRARIES, "defusedxml"),
+    "propagation": (*_FEATURE_LIBRARIES, "av", "pillow"),
+    "normals": (*_FEATURE_LIBRARIES, "scikit-learn"),
 }
 
 
