@@ -23,10 +23,11 @@ from tasks.download.config import DownloadConfig
 from tasks.download.hosts import host_of
 from tasks.download.key import key_document as download_document
 from tasks.download.redaction import redact
-from tasks.evaluate import DATA, OF_TRACKS
+from tasks.evaluate import DATA, OF_PROPOSALS, OF_TRACKS
 from tasks.evaluate.inputs import Inputs, data_digest, data_path
 from tasks.evaluate.key import key_document as benchmark_document
 from tasks.evaluate.key import report_document
+from tasks.evaluate.proposals_key import batches, devkit_digest, drawn_images, proposals_document
 from tasks.presets import RunConfig
 from tasks.shard.compaction import small_shards
 from tasks.shard.key import shard_document, triplets_document
@@ -233,7 +234,8 @@ def _train_stage(version: Version, config: RunConfig, samples: str, arguments: t
 
 
 def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
-    """The benchmarks over the version's checkpoint, the audit of the tracker, then the report over their scores."""
+    """Region proposals where a benchmark needs them, the benchmarks over the version's checkpoint, the audit of the
+    tracker, then the report over their scores."""
     train, triplets = version.units.get("train"), version.units.get("triplets")
     if train is None:
         return StagePlan("evaluate", note="there is no checkpoint yet")
@@ -242,7 +244,8 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     keys: dict[str, str] = {}
     units: list[Unit] = []
     cached: list[str] = []
-    for unit in benchmark_units(config, Inputs(train=train.key, triplets=triplets.key)):
+    proposals = tuple(_sort_in(version, unit_name(unit), unit, units, cached) for unit in proposal_units(config))
+    for unit in benchmark_units(config, Inputs(train=train.key, triplets=triplets.key, proposals=proposals)):
         keys[unit.item] = _sort_in(version, f"evaluate/{unit.item}", unit, units, cached)
     audit = _sort_in(version, "audit", audit_unit(config), units, cached) if config.evaluate.audit_videos else ""
     report = _report_unit(version, config, train.key, triplets.key, keys, audit)
@@ -251,7 +254,8 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
 
 
 def benchmark_units(config: RunConfig, judged: Inputs) -> Iterator[Unit]:
-    """A unit for each benchmark of the configuration whose data is named; `judged`: the network, and its tracks.
+    """A unit for each benchmark of the configuration whose data is named; `judged`: the network, its tracks, and the
+    units of `proposal_units`.
 
     Without tracks the benchmarks of held-out videos are left out. Raises ValueError, in one line, for an unknown
     benchmark, or for data that cannot be read.
@@ -268,9 +272,26 @@ def benchmark_units(config: RunConfig, judged: Inputs) -> Iterator[Unit]:
             if read not in digests:
                 digests[read] = data_digest(evaluate, read)
         triplets = judged.triplets if name in OF_TRACKS else ""
-        inputs = replace(judged, triplets=triplets, data=data, supervised=supervised)
+        proposals = judged.proposals if name in OF_PROPOSALS else ()
+        inputs = replace(judged, triplets=triplets, data=data, supervised=supervised, proposals=proposals)
         document = benchmark_document(name, evaluate, config.seed, inputs, digests)
         yield Unit(name, document, "tasks.evaluate.benchmark:run_benchmark", (name, inputs, evaluate, config.seed))
+
+
+def proposal_units(config: RunConfig) -> Iterator[Unit]:
+    """The region proposals that a benchmark of the configuration needs, a unit for a number of images: they run before
+    it, and are found again by any other network. Raises ValueError, in one line, for data that cannot be read."""
+    evaluate, folder = config.evaluate, data_path(config.evaluate, "voc")
+    if not folder or OF_PROPOSALS.isdisjoint(evaluate.benchmarks):
+        return
+    devkit = Path(folder)
+    drawn, images = drawn_images(evaluate, devkit, config.seed), devkit_digest(devkit)
+    search_px = evaluate.detection_search_px
+    for split, names in zip((evaluate.detection_train_split, evaluate.detection_test_split), drawn, strict=True):
+        for number, batch in enumerate(batches(names), start=1):
+            document = proposals_document(images, batch, search_px, config.seed)
+            arguments = (folder, batch, search_px, config.seed)
+            yield Unit(f"{split}, part {number}", document, "tasks.evaluate.proposals:propose", arguments)
 
 
 def audit_unit(config: RunConfig) -> Unit:
@@ -281,13 +302,14 @@ def audit_unit(config: RunConfig) -> Unit:
 
 
 def unit_name(unit: Unit) -> str:
-    """What `Version.units` calls a unit that reduces over the data set, or the audit."""
+    """What `Version.units` calls a unit that reduces over the data set, or asks nothing of it."""
     match unit.document.stage:
         case "shard":
             return "triplets"
         case "train" | "audit" as stage:
             return stage
-    return f"evaluate/{unit.item}"
+        case stage:
+            return f"{stage}/{unit.item}"
 
 
 def plan_run(version: Version, given: SourceList, config: RunConfig) -> list[StagePlan]:

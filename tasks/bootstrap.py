@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +46,33 @@ class Resampled:
 
 def resample(statistic: Statistic, num_items: int, samples: int, seed: int) -> Resampled:
     """A statistic of so many items and of `samples` draws of as many with replacement; no draws of fewer than two."""
+    draws = [statistic(drawn) for drawn in draw_items(num_items, samples, seed)]
+    return Resampled(statistic(np.ones(num_items, np.int64)), np.asarray(draws, np.float64))
+
+
+def draw_items(num_items: int, samples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each item was drawn (N,), for each of `samples` draws of as many items; none of fewer than two."""
     rng = np.random.default_rng(seed)
     even = np.full(num_items, 1 / max(1, num_items))
-    draws = [statistic(rng.multinomial(num_items, even)) for _ in range(samples if num_items > 1 else 0)]
-    return Resampled(statistic(np.ones(num_items, np.int64)), np.asarray(draws, np.float64))
+    for _ in range(samples if num_items > 1 else 0):
+        yield rng.multinomial(num_items, even)
 
 
 def cluster_interval(
     values: npt.NDArray[np.floating], clusters: npt.NDArray[np.integer], samples: int, seed: int
 ) -> Interval:
-    """The mean of `values` (N,) and its percentile bootstrap interval, resampled by cluster.
+    """The interval of `resample_means`."""
+    return resample_means(values, clusters, samples, seed).interval()
+
+
+def resample_means(
+    values: npt.NDArray[np.floating], clusters: npt.NDArray[np.integer], samples: int, seed: int
+) -> Resampled:
+    """The mean of `values` (N,), and that of resamples by cluster.
 
     `clusters` (N,) names each value's cluster. Patches of one video are near copies of each other, so that
     whole clusters are drawn, with replacement, as many as there are; a draw's statistic is the mean over all
-    its items. Fewer than two clusters give no interval. Raises ValueError where there are no values.
+    its items. Fewer than two clusters give no draws. Raises ValueError where there are no values.
     """
     if len(values) == 0 or len(values) != len(clusters):
         raise ValueError(f"{len(values)} values and {len(clusters)} clusters; an interval needs one cluster a value")
@@ -69,7 +82,7 @@ def cluster_interval(
     value = float(sums.sum() / sizes.sum())
     num_clusters = len(sizes)
     if num_clusters < 2:
-        return Interval(value, None, None)
+        return Resampled(value, np.zeros(0))
     rng = np.random.default_rng(seed)
     even = np.full(num_clusters, 1 / num_clusters)
     means = []
@@ -77,6 +90,4 @@ def cluster_interval(
     for first in range(0, samples, step):
         drawn = rng.multinomial(num_clusters, even, size=min(step, samples - first))
         means.append((drawn @ sums) / (drawn @ sizes))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return Resampled(value, np.concatenate(means))

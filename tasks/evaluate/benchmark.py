@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Protocol, cast
 
 from storage.keys import KeyDocument
 from storage.manifests import Manifest, commit, require_manifest
@@ -19,7 +20,7 @@ from tasks.evaluate.context import Context, Result
 from tasks.evaluate.inputs import Inputs
 from tasks.evaluate.judged import load_judged
 from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
-from tasks.evaluate.scores import Score
+from tasks.evaluate.scores import DRAW_SCHEMA, Score, draw_records, record_of
 from tasks.records import SCORE_SCHEMA, Progress, no_progress
 from tasks.variants import load_variant
 
@@ -44,9 +45,10 @@ def run_benchmark(
 ) -> Manifest:
     """Score a network by one benchmark and commit the unit.
 
-    Files: `scores.parquet` (SCORE_SCHEMA) and `neighbours.parquet` (NEIGHBOUR_SCHEMA), the pictures of the
-    report, beside those of the benchmark's own. Raises ValueError for an unknown benchmark or data that cannot be
-    read, RootError where an upstream unit is missing or damaged.
+    Files: `scores.parquet` (SCORE_SCHEMA), `draws.parquet` (DRAW_SCHEMA, what other units are compared by) and
+    `neighbours.parquet` (NEIGHBOUR_SCHEMA, pictures of the report), beside those of the benchmark's own. Raises
+    ValueError for an unknown benchmark or data that cannot be read, RootError where an upstream unit is missing or
+    damaged.
     """
     started = time.monotonic()
     benchmark = cast(Benchmark, load_variant(BENCHMARKS, name, "benchmark"))
@@ -58,29 +60,36 @@ def run_benchmark(
         config=config,
         seed=seed,
         device=resolve_device(device),
+        proposals=inputs.proposals,
         progress=progress,
     )
     result = benchmark.run(context)
-    seconds = time.monotonic() - started
-    manifest = commit(
-        root,
-        document,
-        {
-            "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
-            "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
-            **result.files,
-        },
-        counts=result.counts,
-        facts=result.facts,
-        seconds=seconds,
-        device=str(context.device),
-    )
-    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), seconds)
+    manifest = commit_result(root, document, result, time.monotonic() - started, str(context.device))
+    _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), manifest.seconds)
     return manifest
 
 
-def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
-    return [asdict(record) for record in records]
+def commit_result(root: Root, document: KeyDocument, result: Result, seconds: float, device: str) -> Manifest:
+    """Commit what a benchmark gave; its local files are removed."""
+    try:
+        return commit(
+            root,
+            document,
+            {
+                "scores.parquet": table_bytes([record_of(score) for score in result.scores], SCORE_SCHEMA),
+                "draws.parquet": table_bytes(draw_records(result.scores), DRAW_SCHEMA),
+                "neighbours.parquet": table_bytes([asdict(row) for row in result.neighbours], NEIGHBOUR_SCHEMA),
+                **result.files,
+            },
+            counts=result.counts,
+            facts=result.facts,
+            seconds=seconds,
+            device=device,
+        )
+    finally:
+        for content in result.files.values():
+            if isinstance(content, Path):
+                content.unlink(missing_ok=True)
 
 
 def _headline(scores: Sequence[Score]) -> str:

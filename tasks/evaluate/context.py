@@ -23,7 +23,7 @@ class Context:
     """One benchmark's inputs.
 
     `judged`: the networks that are compared. `data`: the local path of what the benchmark reads (`DATA`), or "".
-    `triplets`: a committed unit, for the benchmarks of held-out tracks alone.
+    `triplets`: a committed unit, for the benchmarks of held-out tracks alone. `proposals`: keys of units.
     """
 
     root: Root
@@ -33,6 +33,7 @@ class Context:
     config: EvaluateConfig
     seed: int
     device: torch.device
+    proposals: tuple[str, ...] = ()
     progress: Progress = no_progress
 
     @property
@@ -46,7 +47,7 @@ class Context:
 class Result:
     """One benchmark's outputs. `counts` are whole numbers of what was used and left out, `facts` small JSON.
 
-    `files`: more of the unit, by name; bytes, or a local file that is the benchmark's to remove.
+    `files`: more of the unit, by name; bytes, or a local file, which is removed once it is committed.
     """
 
     scores: list[Score]

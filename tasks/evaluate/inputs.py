@@ -1,7 +1,8 @@
-"""What a benchmark is run on, by name."""
+"""What a benchmark is run on, by name; and what a comparison of networks is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ _REMEDIES = {
     "davis": "name a folder in the format of DAVIS",
     "nyu": "name a folder in the format of NYUv2",
     "supervised": "name a folder that tritrack export wrote",
+    "voc": "name a folder with Annotations, ImageSets and JPEGImages, such as VOCdevkit/VOC2007",
+    "images": "name a folder with train and test, each with a folder of images a class, or with a zip of each",
 }
 
 
@@ -22,7 +25,7 @@ class Inputs:
 
     `train`: the key of a train unit; or instead `network`: a folder that `tritrack export` wrote. `triplets`: the key
     of a triplet index. `data`: the path that the benchmark's field of the configuration names. `supervised`: an
-    exported network that labels trained, for a column of its own.
+    exported network that labels trained, for a column of its own. `proposals`: keys of the units of region proposals.
     """
 
     train: str = ""
@@ -30,6 +33,19 @@ class Inputs:
     triplets: str = ""
     data: str = ""
     supervised: str = ""
+    proposals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One side of a comparison: `seeds` holds, for each of its trainings, benchmark units (keys) by name.
+
+    `note` says why there is none, of a training that ended without a network.
+    """
+
+    label: str
+    seeds: tuple[Mapping[str, str], ...] = ()
+    note: str = ""
 
 
 def data_path(config: EvaluateConfig, field: str) -> str:

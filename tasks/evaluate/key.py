@@ -9,13 +9,13 @@ from pathlib import Path
 from storage.fingerprint import fingerprint
 from storage.keys import JSON, KeyDocument, Recipe, digest_json, library_versions
 from tasks.configuration import key_parameters
-from tasks.evaluate import BENCHMARKS, DATA, OF_TRACKS
+from tasks.evaluate import BENCHMARKS, DATA, OF_PROPOSALS, OF_TRACKS
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.inputs import Inputs
+from tasks.evaluate.inputs import Entrant, Inputs
 from tasks.variants import variant_module
 
 SCHEMA = 2
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_PAGES = Path(__file__).with_name("pages")
 SHOWN_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy")
 """What the report names; so they enter its key."""
 
@@ -23,6 +23,9 @@ _SHARED = frozenset({"bootstrap_samples"})
 _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
 _LIBRARIES = {
     "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
+    "detection": (*_FEATURE_LIBRARIES, "scikit-learn"),
+    "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml"),
+    "voc_retrieval": (*_FEATURE_LIBRARIES, "defusedxml"),
     "propagation": (*_FEATURE_LIBRARIES, "av", "pillow"),
     "normals": (*_FEATURE_LIBRARIES, "scikit-learn"),
 }
@@ -50,6 +53,8 @@ def key_document(
         if not digests.get(field):
             raise ValueError(f"evaluate.{field}: empty; {name} needs it")
         read[field] = digests[field]
+    if name in OF_PROPOSALS:
+        read["proposals"] = list(inputs.proposals)
     recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
@@ -60,6 +65,20 @@ def key_document(
         libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
     )
     return KeyDocument(recipe, read)
+
+
+def ensemble_document(seed: int, bootstrap_samples: int, units: Sequence[str], voc: str) -> KeyDocument:
+    """The key document of an ensemble of detection units (keys, in any order); `voc`: the digest of the devkit."""
+    recipe = Recipe(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=seed,
+        parameters={"bootstrap_samples": bootstrap_samples},
+        variant={"benchmark": "detection ensemble"},
+        code=fingerprint("tasks.evaluate.ensemble:run_ensemble"),
+        libraries=library_versions("numpy", "pyarrow"),
+    )
+    return KeyDocument(recipe, {"detection": sorted(units), "voc": voc})
 
 
 def report_document(
@@ -80,7 +99,7 @@ def report_document(
         stage="evaluate",
         schema=SCHEMA,
         seed=seed,
-        variant={"output": "report", "template": hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()},
+        variant={"output": "report", "template": _template_digest("report.html.jinja")},
         code=fingerprint("tasks.evaluate.report:write_report"),
         libraries=library_versions("jinja2", "matplotlib", *SHOWN_LIBRARIES),
     )
@@ -93,3 +112,25 @@ def report_document(
         **({"audit": audit} if audit else {}),
     }
     return KeyDocument(recipe, inputs)
+
+
+def comparison_document(name: str, base: str, groups: Mapping[str, Sequence[Entrant]]) -> KeyDocument:
+    """The key document of a comparison: by group and entrant, the benchmark units (keys) of each seed."""
+    template = _template_digest("comparison.html.jinja")
+    recipe = Recipe(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=0,
+        variant={"output": "comparison", "name": name, "base": base, "template": template},
+        code=fingerprint("tasks.evaluate.comparison:write_comparison"),
+        libraries=library_versions("jinja2", "matplotlib", "numpy"),
+    )
+    compared: dict[str, JSON] = {
+        group: [{"label": one.label, "seeds": [dict(seed) for seed in one.seeds], "note": one.note} for one in entrants]
+        for group, entrants in groups.items()
+    }
+    return KeyDocument(recipe, {"groups": compared})
+
+
+def _template_digest(name: str) -> str:
+    return hashlib.sha256(b"".join((_PAGES / part).read_bytes() for part in (name, "style.css"))).hexdigest()

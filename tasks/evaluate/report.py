@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from storage.keys import KeyDocument, library_versions
 from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Failure
+from tasks.evaluate.breakdown import breakdowns, whole_scores
 from tasks.evaluate.curves import training_curves
-from tasks.evaluate.forest import forests, percent, points
-from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures, triplet_pictures
+from tasks.evaluate.filters import filter_pictures
+from tasks.evaluate.forest import forests
+from tasks.evaluate.gallery import QueryPicture, query_pictures, stored_pictures, track_pictures, triplet_pictures
 from tasks.evaluate.key import SHOWN_LIBRARIES
+from tasks.evaluate.pages.rendering import clean_words, render
 from tasks.evaluate.pairs import Pair, read_pairs
 from tasks.evaluate.scores import FEATURES, Score
 from tasks.noise import noise_from_json
@@ -31,10 +29,9 @@ from tasks.records import Progress, no_progress
 
 _log = logging.getLogger(__name__)
 
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _COUNTED_UNITS = 500  # track manifests that are read for the counts; more would cost a request each
+_PLOTTED = 4  # metrics of a benchmark
 _LISTED = 200  # rows of a table on the page
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -81,34 +78,13 @@ def write_report(
     started = time.monotonic()
     audited = require_manifest(root, "audit", audit) if audit else None
     page = _page(root, name, train, triplets, benchmarks, tracks, failures, audited, document, progress)
-    html = render(page).encode()
+    html = render("report.html.jinja", page).encode()
     seconds = time.monotonic() - started
     manifest = commit(
         root, document, {"report.html": html}, counts={"bytes": len(html)}, facts={"name": name}, seconds=seconds
     )
     _log.info("report of %s: %d kB in %.1f s", name, len(html) // 1000, seconds)
     return manifest
-
-
-def render(page: Mapping[str, Any]) -> str:
-    """The template filled in; everything but our own SVG is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "points": points, "grouped": _grouped, "clean": clean_words}
-    return environment.get_template(_TEMPLATE.name).render(page)
-
-
-def clean_words(text: str) -> str:
-    """Text from outside without terminal colours, control characters and direction overrides; line breaks stay."""
-    text = _ANSI.sub("", text)
-    return "".join(
-        character for character in text if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf"}
-    )
 
 
 def _page(
@@ -141,7 +117,7 @@ def _page(
         benchmark: queries for benchmark, unit in measured.items() if (queries := query_pictures(root, unit))
     }
     progress(4, 5, "page")
-    plots = forests(scores)
+    plots = forests(_leading(whole_scores(scores)))
     return {
         "name": name,
         "features": FEATURES,
@@ -159,6 +135,9 @@ def _page(
         "tracks": drawn,
         "triplets": shown,
         "neighbours": neighbours,
+        "breakdowns": breakdowns(scores),
+        "filters": filter_pictures(root, trained),
+        "pictures": {name: rows for name, unit in measured.items() if (rows := stored_pictures(root, unit))},
         "curves": training_curves(read_table(root, trained.files["metrics.parquet"])),
         "failures": _failed(failures)[:_LISTED],
         "num_failures": len(failures),
@@ -169,6 +148,15 @@ def _page(
         "seed": document.recipe.seed,
         "trained": trained,
     }
+
+
+def _leading(scores: Sequence[Score]) -> list[Score]:
+    """The scores of each benchmark's first metrics: the table has all, a plot of each would bury the page."""
+    metrics: dict[str, dict[str, None]] = {}
+    for score in scores:
+        metrics.setdefault(score.benchmark, {})[score.metric] = None
+    leading = {name: list(found)[:_PLOTTED] for name, found in metrics.items()}
+    return [score for score in scores if score.metric in leading[score.benchmark]]
 
 
 def _before(plots: Sequence[Any], place: int) -> set[str]:
@@ -244,8 +232,3 @@ def _documents(
         ("evaluate, this report", document.key, document.to_json()),
     ]
     return [(title, key, json.dumps(record, indent=2, ensure_ascii=False)) for title, key, record in entries]
-
-
-def _grouped(count: int) -> str:
-    """A whole number with thin spaces between thousands."""
-    return f"{count:,}".replace(",", "\u2009")

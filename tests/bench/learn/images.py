@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.train.voc import read_boxes
+from tasks.voc import read_boxes
 
 VOC_CLASSES = ("car", "person", "cat", "bus", "train")  # the only ones with enough images in the subset
 CIFAR_SIDE_PX, VOC_SIDE_PX = 96, 160  # chosen between the halves of the training images

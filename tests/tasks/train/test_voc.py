@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.train.folder import images_digest
-from tasks.train.voc import CONTEXT, Box, cut_boxes, cut_square, read_boxes
+from tasks.train.voc import cut_boxes
+from tasks.voc import CONTEXT, Box, cut_square, image_names, read_annotation, read_boxes
 
 _OBJECT = (
     "<object><name>{name}</name><part><name>head</name></part><difficult>{difficult}</difficult>"
@@ -108,3 +109,20 @@ def test_a_devkit_with_a_hole_names_it(devkit: Path, spoil: Callable[[Path], Non
     with pytest.raises(ValueError, match=words) as raised:
         cut_boxes(devkit, "val", tmp_path / "out")
     assert "\n" not in str(raised.value)
+
+
+def test_a_missing_split_names_those_there_are(devkit: Path) -> None:
+    (devkit / "ImageSets" / "Main" / "train.txt").write_text("000001\n")
+    (devkit / "ImageSets" / "Main" / "cat_train.txt").write_text("000001 1\n")
+    with pytest.raises(ValueError, match=r"voc: '.*test.txt' cannot be read; .* one of its splits: train, val$"):
+        image_names(devkit, "test")
+
+
+def test_an_annotation_tells_the_size_of_its_image(devkit: Path) -> None:
+    path = devkit / "Annotations" / "000001.xml"
+    with pytest.raises(ValueError, match=r"voc: '.*000001.xml' tells no size of its image; restore it"):
+        read_annotation(devkit, "000001")
+    size = "<size><width>100</width><height>60</height></size>"
+    path.write_text(path.read_text().replace("<annotation>", f"<annotation>{size}"))
+    annotation = read_annotation(devkit, "000001")
+    assert (annotation.width, annotation.height, annotation.boxes) == (100, 60, read_boxes(path))
