@@ -72,9 +72,9 @@ def fit(
         model = Grid(copy.deepcopy(network), side_px, hidden).to(device).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    batches = _batches(samples, batch_images, seed)
+    drawn = batches(samples, batch_images, seed)
     for step in range(steps):
-        images, classes = next(batches)
+        images, classes = next(drawn)
         scores = model(to_tensor(images).to(device))
         loss = functional.cross_entropy(scores, torch.from_numpy(classes).to(device), ignore_index=UNKNOWN)
         optimiser.zero_grad(set_to_none=True)
@@ -91,7 +91,7 @@ def fit(
     return model.eval()
 
 
-def _batches(samples: Samples, size: int, seed: int) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+def batches(samples: Samples, size: int, seed: int) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
     """Endless batches, every image once in each turn, half of them mirrored."""
     rng = np.random.default_rng(seed)
     waiting: list[int] = []

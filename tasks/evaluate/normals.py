@@ -25,6 +25,7 @@ from tasks.evaluate.fitting import Grid, Samples, fit
 from tasks.evaluate.nyu import OFFICIAL, Observed, View, Views, axes_order, find_views, read_view
 from tasks.evaluate.pictures import encode_jpeg, resized
 from tasks.evaluate.scores import FEATURES, Score, statistic_rows
+from tasks.evaluate.spill import Spill
 from tasks.networks.images import to_tensor
 from tasks.networks.pictures import Unreadable
 
@@ -102,10 +103,7 @@ class _Training:
 
 def _training(context: Context, views: list[View], reader: _Reader, folder: Path) -> _Training:
     sides = {_side(context, kind) for kind in context.judged.networks}
-    images = {
-        side: np.lib.format.open_memmap(folder / f"{side}.npy", "w+", np.uint8, (len(views), side, side, 3))
-        for side in sorted(sides)
-    }
+    images = {side: Spill(folder / str(side)) for side in sides}
     cells: list[Normals] = []
     drawn: list[Normals] = []
     total = np.zeros(3)
@@ -115,7 +113,7 @@ def _training(context: Context, views: list[View], reader: _Reader, folder: Path
         if (observed := reader.read(view)) is None:
             continue
         for side, rows in images.items():
-            rows[len(cells)] = _squeezed(observed.image, side)
+            rows.add(_squeezed(observed.image, side)[None])
         cells.append(cell_normals(observed.normals, observed.known))
         known = observed.normals[observed.known]
         drawn.append(known[rng.integers(len(known), size=max(1, _WORDS_FROM // len(views)))])
@@ -126,7 +124,7 @@ def _training(context: Context, views: list[View], reader: _Reader, folder: Path
             "name a folder in the format of NYUv2, or leave it empty to run without"
         )
     words = codebook(np.concatenate(drawn), context.seed)
-    kept = {side: rows[: len(cells)] for side, rows in images.items()}
+    kept = {side: np.asarray(rows.mapped(), np.uint8) for side, rows in images.items()}
     return _Training(kept, np.stack(cells), words, unit(total.astype(np.float32)))
 
 

@@ -46,7 +46,7 @@ OBJECT_SCHEMA = pa.schema(
 PICTURE_SCHEMA = pa.schema(
     [
         ("sequence", pa.string()),
-        ("features", pa.string()),  # empty for the truth
+        ("features", pa.string()),  # or truth
         ("place", pa.string()),  # first, middle or last
         ("frame", pa.string()),
         ("region", pa.float64()),  # J of this frame, the mean over its objects; null for the truth
@@ -223,14 +223,14 @@ def _pictures(step: Step, place: str, found: _Followed) -> list[dict[str, Any]]:
     """The truth and what each pictured kind made of it, where the step has both."""
     if step.image is None or step.mask is None or step.mask.shape != found.shape:
         return []
-    shown = {"": step.mask, **{kind: found.predicted[kind] for kind in _PICTURED if kind in found.predicted}}
+    shown = {"truth": step.mask, **{kind: found.predicted[kind] for kind in _PICTURED if kind in found.predicted}}
     return [
         {
             "sequence": found.name,
             "features": kind,
             "place": place,
             "frame": step.name,
-            "region": float(_measures(mask, step.mask, found.objects)[:, 0].mean()) if kind else None,
+            "region": float(_measures(mask, step.mask, found.objects)[:, 0].mean()) if kind != "truth" else None,
             "jpeg": encode_jpeg(draw_masks(step.image, mask, _PICTURE_PX)),
         }
         for kind, mask in shown.items()

@@ -95,7 +95,7 @@ def test_scores_of_moving_squares(finished: Any, davis: Path) -> None:
     assert len(objects) == 3 * len(KINDS)
     assert {row["frames"] for row in objects} == {FRAMES - 2}
     pictures = _table(finished, manifest, "pictures.parquet")
-    assert {row["features"] for row in pictures} == {"", "trained", "untrained", "hog", "copied"}
+    assert {row["features"] for row in pictures} == {"truth", "trained", "untrained", "hog", "copied"}
     assert [row["place"] for row in pictures if row["features"] == "trained"] == ["first", "middle", "last"] * 2
     assert all(cv2.imdecode(np.frombuffer(row["jpeg"], np.uint8), 1).shape == (HEIGHT, WIDTH, 3) for row in pictures)
 
