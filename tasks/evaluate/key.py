@@ -24,7 +24,8 @@ _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "tor
 _LIBRARIES = {
     "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
     "detection": (*_FEATURE_LIBRARIES, "scikit-learn"),
-    "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml"),
+    "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml", "scipy"),
+    "image_classification": (*_FEATURE_LIBRARIES, "scipy"),
     "voc_retrieval": (*_FEATURE_LIBRARIES, "defusedxml"),
     "propagation": (*_FEATURE_LIBRARIES, "av", "pillow"),
     "normals": (*_FEATURE_LIBRARIES, "scikit-learn"),
