@@ -81,6 +81,6 @@ def test_a_machine_without_room_for_the_cache_reads_again(
 def test_a_link_that_leads_nowhere_is_named_in_one_line(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "x")
     (folder / "broken").symlink_to("nowhere")
-    with pytest.raises(ValueError, match="broken.*cannot be read") as caught:
+    with pytest.raises(ValueError, match=r"broken.*cannot be read") as caught:
         contents_digest(folder)
     assert "\n" not in str(caught.value)
