@@ -67,11 +67,12 @@ def serve_deployments(
 
 
 def make_deployments(description: Description, cron: str | None = None, timezone: str = "UTC") -> list[Any]:
-    """The deployments `pipeline`, `download`, `track`, `shard`, `train`, `evaluate` and `refresh`."""
+    """The deployments `pipeline`, `download`, `track`, `shard`, `train`, `evaluate`, `refresh` and `ablate`."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.ablate import ablate
     from flows.download import download
     from flows.evaluate import evaluate
     from flows.pipeline import pipeline
@@ -85,7 +86,7 @@ def make_deployments(description: Description, cron: str | None = None, timezone
     # A second run is refused at once; waiting for its turn, it would run when the night is over.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     deployments = []
-    for flow in (pipeline, download, track, shard, train, evaluate, refresh):
+    for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate):
         names = flow.parameters.properties
         schedule = Cron(cron, timezone=timezone) if cron and flow is refresh else None
         deployments.append(

@@ -27,6 +27,6 @@ def scores_of(root: Root, version: Version) -> list[dict[str, Any]]:
     for name, unit in sorted(version.units.items()):
         if name.startswith("evaluate/") and name != "evaluate/report":
             manifest = read_manifest(root, "evaluate", unit.key)
-            if manifest is not None:
+            if manifest is not None and "scores.parquet" in manifest.files:
                 rows += read_table(root, manifest.files["scores.parquet"]).to_pylist()
     return rows

@@ -100,6 +100,22 @@ def run_one(stage: str, description: Description, console: Console, *, only: str
         _show_report(root, version, console, time.monotonic() - started)
 
 
+def run_ablation(
+    description: Description, console: Console, *, axes: Sequence[str], seeds: int, verbose: bool = False
+) -> None:
+    """Run the ablate flow and print its comparison. Raises ValueError for an unknown axis, before anything runs."""
+    from flows.ablate import ablate
+    from flows.ablations import choose_axes
+    from flows.comparing import show_comparison
+    from flows.forms import flatten
+
+    choose_axes(axes)
+    root, _, _ = open_description(description)
+    parameters = {"sources": description.sources, "ablate_axes": list(axes), "ablate_seeds": seeds}
+    _run_flow(ablate, description, parameters | flatten(description.config), verbose)
+    show_comparison(root, latest_version(root, description.dataset), "ablations", console)
+
+
 def show_status(description: Description, console: Console) -> None:
     """Print the newest version's counts, what a run would do, the failures and the report's place."""
     root, version, given = open_description(description, create=False)

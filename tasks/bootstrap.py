@@ -55,11 +55,18 @@ def resample(statistic: Statistic, num_items: int, samples: int, seed: int) -> R
 def cluster_interval(
     values: npt.NDArray[np.floating], clusters: npt.NDArray[np.integer], samples: int, seed: int
 ) -> Interval:
-    """The mean of `values` (N,) and its percentile bootstrap interval, resampled by cluster.
+    """The interval of `resample_means`."""
+    return resample_means(values, clusters, samples, seed).interval()
+
+
+def resample_means(
+    values: npt.NDArray[np.floating], clusters: npt.NDArray[np.integer], samples: int, seed: int
+) -> Resampled:
+    """The mean of `values` (N,), and that of resamples by cluster.
 
     `clusters` (N,) names each value's cluster. Patches of one video are near copies of each other, so that
     whole clusters are drawn, with replacement, as many as there are; a draw's statistic is the mean over all
-    its items. Fewer than two clusters give no interval. Raises ValueError where there are no values.
+    its items. Fewer than two clusters give no draws. Raises ValueError where there are no values.
     """
     if len(values) == 0 or len(values) != len(clusters):
         raise ValueError(f"{len(values)} values and {len(clusters)} clusters; an interval needs one cluster a value")
@@ -69,7 +76,7 @@ def cluster_interval(
     value = float(sums.sum() / sizes.sum())
     num_clusters = len(sizes)
     if num_clusters < 2:
-        return Interval(value, None, None)
+        return Resampled(value, np.zeros(0))
     rng = np.random.default_rng(seed)
     even = np.full(num_clusters, 1 / num_clusters)
     means = []
@@ -77,6 +84,4 @@ def cluster_interval(
     for first in range(0, samples, step):
         drawn = rng.multinomial(num_clusters, even, size=min(step, samples - first))
         means.append((drawn @ sums) / (drawn @ sizes))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    return Resampled(value, np.concatenate(means))

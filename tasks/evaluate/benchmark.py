@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from storage.keys import KeyDocument
 from storage.manifests import Manifest, commit, require_manifest
@@ -20,7 +20,7 @@ from tasks.evaluate.context import Context, Result
 from tasks.evaluate.inputs import Inputs
 from tasks.evaluate.judged import load_judged
 from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
-from tasks.evaluate.scores import Score
+from tasks.evaluate.scores import DRAW_SCHEMA, Score, draw_records, record_of
 from tasks.records import SCORE_SCHEMA, Progress, no_progress
 from tasks.variants import load_variant
 
@@ -45,9 +45,10 @@ def run_benchmark(
 ) -> Manifest:
     """Score a network by one benchmark and commit the unit.
 
-    Files: `scores.parquet` (SCORE_SCHEMA) and `neighbours.parquet` (NEIGHBOUR_SCHEMA), the pictures of the
-    report, beside those of the benchmark's own. Raises ValueError for an unknown benchmark or data that cannot be
-    read, RootError where an upstream unit is missing or damaged.
+    Files: `scores.parquet` (SCORE_SCHEMA), `draws.parquet` (DRAW_SCHEMA, what other units are compared by) and
+    `neighbours.parquet` (NEIGHBOUR_SCHEMA, pictures of the report), beside those of the benchmark's own. Raises
+    ValueError for an unknown benchmark or data that cannot be read, RootError where an upstream unit is missing or
+    damaged.
     """
     started = time.monotonic()
     benchmark = cast(Benchmark, load_variant(BENCHMARKS, name, "benchmark"))
@@ -75,8 +76,9 @@ def commit_result(root: Root, document: KeyDocument, result: Result, seconds: fl
             root,
             document,
             {
-                "scores.parquet": table_bytes(_rows(result.scores), SCORE_SCHEMA),
-                "neighbours.parquet": table_bytes(_rows(result.neighbours), NEIGHBOUR_SCHEMA),
+                "scores.parquet": table_bytes([record_of(score) for score in result.scores], SCORE_SCHEMA),
+                "draws.parquet": table_bytes(draw_records(result.scores), DRAW_SCHEMA),
+                "neighbours.parquet": table_bytes([asdict(row) for row in result.neighbours], NEIGHBOUR_SCHEMA),
                 **result.files,
             },
             counts=result.counts,
@@ -88,10 +90,6 @@ def commit_result(root: Root, document: KeyDocument, result: Result, seconds: fl
         for content in result.files.values():
             if isinstance(content, Path):
                 content.unlink(missing_ok=True)
-
-
-def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
-    return [asdict(record) for record in records]
 
 
 def _headline(scores: Sequence[Score]) -> str:

@@ -134,7 +134,6 @@ def _probe_scores(context: Context, train: Crops, held_out: Crops) -> tuple[list
         right,
         held_out.groups,
         samples=context.config.bootstrap_samples,
-        seed=context.seed,
         chance=guess,
         note=_PROBE_NOTE,
     )
@@ -159,7 +158,6 @@ def _retrieval_scores(context: Context, held_out: Crops) -> list[Score]:
             {name: values[place][kept] for name, values in measured.items()},
             held_out.groups[kept],
             samples=context.config.bootstrap_samples,
-            seed=context.seed,
             chance=chance,
             note=_RETRIEVAL_NOTE,
         )

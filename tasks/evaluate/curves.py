@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,39 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Placeholders that no theme uses; the SVG's copies become CSS variables, so that light and dark share one plot.
-_VARIABLES = {
-    "#0a0b01": "var(--ink)",
-    "#0a0b02": "var(--muted)",
-    "#0a0b03": "var(--line)",
-    "#0a0b04": "var(--trained)",
-    "#0a0b05": "var(--untrained)",
-    "#0a0b06": "var(--hog)",
-    "#0a0b07": "var(--bad)",
-}
-_INK, _MUTED, _LINE, _FIRST, _SECOND, _THIRD, _BAD = _VARIABLES
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "tritrack",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.labelcolor": _MUTED,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.6,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "figure.facecolor": "none",
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "path.simplify": True,
-}
+from tasks.evaluate.theme import BAD, FIRST, SECOND, STYLE, THIRD, themed_svg
+
 _SIZE_INCHES = (4.4, 2.7)  # at phone width its text is still 9 px or more
 _MOST_POINTS = 600
 COLLAPSE_COSINE = 0.95  # patches this alike on average: the network has stopped telling them apart
@@ -107,14 +73,14 @@ def _plot(
     share: bool = False,
     limit: float | None = None,
 ) -> Markup:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        for (name, values), colour in zip(series.items(), (_FIRST, _SECOND, _THIRD), strict=False):
+        for (name, values), colour in zip(series.items(), (FIRST, SECOND, THIRD), strict=False):
             _draw(axes, steps, values, name, colour, smooth)
         if limit is not None:
-            axes.axhline(limit, color=_BAD, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axhline(limit, color=BAD, linewidth=1, linestyle=(0, (4, 3)))
             axes.set_ylim(top=1.02)
         if share:
             axes.set_ylim(-0.02, 1.02)
@@ -122,7 +88,7 @@ def _plot(
         axes.set_ylabel(label)
         if len(series) > 1:
             figure.legend(loc="outside upper left", ncols=len(series), handlelength=1.2, columnspacing=1)
-        return _themed(figure)
+        return themed_svg(figure)
 
 
 def _draw(
@@ -138,20 +104,6 @@ def _draw(
         return
     axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
     axes.plot(steps, _running_mean(values, len(values) // 20), color=colour, linewidth=2, label=name)
-
-
-def _themed(figure: Figure) -> Markup:
-    """The figure as an SVG element for HTML: no XML prologue, no metadata, no date, colours by variable."""
-    sink = io.StringIO()
-    figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = sink.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s(?:xmlns(?::xlink)?|width|height)="[^"]*"', "", svg.split(">", 1)[0]) + ">" + svg.split(">", 1)[1]
-    svg = svg.replace("xlink:href", "href")
-    for placeholder, variable in _VARIABLES.items():
-        svg = svg.replace(placeholder, variable)
-    return Markup(svg)  # made here, from numbers and our own words alone
 
 
 def _thinned(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

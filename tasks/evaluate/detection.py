@@ -70,7 +70,6 @@ def run(context: Context) -> Result:
         NAME,
         trained_on,
         samples=context.config.bootstrap_samples,
-        seed=context.seed,
         subset=setting.subset,
         note=method_note(context.config),
     )

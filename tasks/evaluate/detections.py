@@ -100,7 +100,6 @@ class Tally:
         trained_on: Sequence[str],
         *,
         samples: int,
-        seed: int,
         subset: str,
         note: str,
     ) -> list[Score]:
@@ -125,7 +124,7 @@ class Tally:
 
             def scored(metric: str, statistics: Mapping[str, Callable[..., float]], told: str) -> list[Score]:
                 return statistic_rows(
-                    benchmark, metric, statistics, self.num_images, samples=samples, seed=seed, note=told, subset=subset
+                    benchmark, metric, statistics, self.num_images, samples=samples, note=told, subset=subset
                 )
 
             means = {kind: _mean(of_classes, form) for kind, of_classes in remembered.items()}

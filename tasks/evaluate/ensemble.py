@@ -94,7 +94,7 @@ def ensemble(
 
     def scored(tally: Tally, note: str) -> list[Score]:
         samples, subset = config.bootstrap_samples, setting.subset
-        return tally.rows(NAME, trained_on, samples=samples, seed=seed, subset=subset, note=note)
+        return tally.rows(NAME, trained_on, samples=samples, subset=subset, note=note)
 
     averaged = scored(together, f"{len(manifests)} models averaged; {method_note(config)}")
     for number, tally in enumerate(alone, start=1):

@@ -1,7 +1,8 @@
-"""What a benchmark is run on, by name."""
+"""What a benchmark is run on, by name; and what a comparison of networks is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,18 @@ class Inputs:
     data: str = ""
     supervised: str = ""
     proposals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One side of a comparison: `seeds` holds, for each of its trainings, benchmark units (keys) by name.
+
+    `note` says why there is none, of a training that ended without a network.
+    """
+
+    label: str
+    seeds: tuple[Mapping[str, str], ...] = ()
+    note: str = ""
 
 
 def data_path(config: EvaluateConfig, field: str) -> str:

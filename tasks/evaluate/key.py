@@ -11,11 +11,11 @@ from storage.keys import JSON, KeyDocument, Recipe, digest_json, library_version
 from tasks.configuration import key_parameters
 from tasks.evaluate import BENCHMARKS, DATA, OF_PROPOSALS, OF_TRACKS
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.inputs import Inputs
+from tasks.evaluate.inputs import Entrant, Inputs
 from tasks.variants import variant_module
 
 SCHEMA = 2
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+_PAGES = Path(__file__).with_name("pages")
 SHOWN_LIBRARIES = ("tritrack", "torch", "opencv-contrib-python-headless", "av", "scikit-learn", "numpy")
 """What the report names; so they enter its key."""
 
@@ -95,7 +95,7 @@ def report_document(
         stage="evaluate",
         schema=SCHEMA,
         seed=seed,
-        variant={"output": "report", "template": hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()},
+        variant={"output": "report", "template": _template_digest("report.html.jinja")},
         code=fingerprint("tasks.evaluate.report:write_report"),
         libraries=library_versions("jinja2", "matplotlib", *SHOWN_LIBRARIES),
     )
@@ -108,3 +108,25 @@ def report_document(
         **({"audit": audit} if audit else {}),
     }
     return KeyDocument(recipe, inputs)
+
+
+def comparison_document(name: str, base: str, groups: Mapping[str, Sequence[Entrant]]) -> KeyDocument:
+    """The key document of a comparison: by group and entrant, the benchmark units (keys) of each seed."""
+    template = _template_digest("comparison.html.jinja")
+    recipe = Recipe(
+        stage="evaluate",
+        schema=SCHEMA,
+        seed=0,
+        variant={"output": "comparison", "name": name, "base": base, "template": template},
+        code=fingerprint("tasks.evaluate.comparison:write_comparison"),
+        libraries=library_versions("jinja2", "matplotlib", "numpy"),
+    )
+    compared: dict[str, JSON] = {
+        group: [{"label": one.label, "seeds": [dict(seed) for seed in one.seeds], "note": one.note} for one in entrants]
+        for group, entrants in groups.items()
+    }
+    return KeyDocument(recipe, {"groups": compared})
+
+
+def _template_digest(name: str) -> str:
+    return hashlib.sha256(b"".join((_PAGES / part).read_bytes() for part in (name, "style.css"))).hexdigest()

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from storage.keys import KeyDocument, library_versions
 from storage.manifests import Manifest, commit, require_manifest
@@ -21,9 +16,10 @@ from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Failure
 from tasks.evaluate.curves import training_curves
-from tasks.evaluate.forest import forests, percent, points
+from tasks.evaluate.forest import forests
 from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures, triplet_pictures
 from tasks.evaluate.key import SHOWN_LIBRARIES
+from tasks.evaluate.pages.rendering import clean_words, render
 from tasks.evaluate.pairs import Pair, read_pairs
 from tasks.evaluate.scores import FEATURES, Score
 from tasks.noise import noise_from_json
@@ -31,10 +27,8 @@ from tasks.records import Progress, no_progress
 
 _log = logging.getLogger(__name__)
 
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _COUNTED_UNITS = 500  # track manifests that are read for the counts; more would cost a request each
 _LISTED = 200  # rows of a table on the page
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -81,34 +75,13 @@ def write_report(
     started = time.monotonic()
     audited = require_manifest(root, "audit", audit) if audit else None
     page = _page(root, name, train, triplets, benchmarks, tracks, failures, audited, document, progress)
-    html = render(page).encode()
+    html = render("report.html.jinja", page).encode()
     seconds = time.monotonic() - started
     manifest = commit(
         root, document, {"report.html": html}, counts={"bytes": len(html)}, facts={"name": name}, seconds=seconds
     )
     _log.info("report of %s: %d kB in %.1f s", name, len(html) // 1000, seconds)
     return manifest
-
-
-def render(page: Mapping[str, Any]) -> str:
-    """The template filled in; everything but our own SVG is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "points": points, "grouped": _grouped, "clean": clean_words}
-    return environment.get_template(_TEMPLATE.name).render(page)
-
-
-def clean_words(text: str) -> str:
-    """Text from outside without terminal colours, control characters and direction overrides; line breaks stay."""
-    text = _ANSI.sub("", text)
-    return "".join(
-        character for character in text if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf"}
-    )
 
 
 def _page(
@@ -244,8 +217,3 @@ def _documents(
         ("evaluate, this report", document.key, document.to_json()),
     ]
     return [(title, key, json.dumps(record, indent=2, ensure_ascii=False)) for title, key, record in entries]
-
-
-def _grouped(count: int) -> str:
-    """A whole number with thin spaces between thousands."""
-    return f"{count:,}".replace(",", "\u2009")

@@ -66,7 +66,6 @@ def _scores(
             {name: (rank <= depth).astype(np.float64) for name, rank in ranks.items()},
             groups,
             samples=context.config.bootstrap_samples,
-            seed=context.seed,
             chance=float(np.minimum(1, depth / sizes).mean()),
             note=_NOTE,
         )
@@ -90,7 +89,6 @@ def _scores_in_video(
         {name: (ranks[asked] == 1).astype(np.float64) for name, ranks in found.items()},
         groups[asked],
         samples=context.config.bootstrap_samples,
-        seed=context.seed,
         chance=float((1 / (1 + rivals[asked])).mean()),
         note=_IN_VIDEO_NOTE,
     )

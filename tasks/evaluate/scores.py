@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from tasks.bootstrap import Interval, Statistic, cluster_interval, resample
+from tasks.bootstrap import Resampled, Statistic, resample, resample_means
+from tasks.records import SCORE_SCHEMA
 
 FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels")
 Unit = Literal["share", "degrees"]
+Draws = npt.NDArray[np.float32]  # (S,)
+# Every unit draws alike, whatever the seed of its training: so the draws of two units on the same items are paired.
+SEED = 0
+DRAW_SCHEMA = pa.schema([("metric", pa.string()), ("features", pa.string()), ("draws", pa.list_(pa.float32()))])
 FEW = "one {cluster}: no interval"
 
 
@@ -22,7 +28,7 @@ class Score:
 
     `num_clusters` counts what the interval is drawn over, `cluster` says what that is: independent held-out videos
     (near-duplicates count as one) or images. `subset` says so where the figure is not one of the whole set. `unit`: a
-    share of 1, of which more is better, or degrees, of which less is.
+    share of 1, of which more is better, or degrees, of which less is. `draws`: the metric of each resample.
     """
 
     benchmark: str
@@ -38,6 +44,7 @@ class Score:
     note: str
     subset: str = ""
     unit: Unit = "share"
+    draws: Draws | None = field(default=None, compare=False, repr=False)
 
 
 def score_rows(
@@ -47,7 +54,6 @@ def score_rows(
     clusters: npt.NDArray[np.integer],
     *,
     samples: int,
-    seed: int,
     chance: float | None,
     note: str = "",
     cluster: str = "held-out video",
@@ -58,15 +64,12 @@ def score_rows(
     All kinds are scored on the same items, and every interval draws the same resamples, so that the interval
     of a difference is that of a paired comparison: far tighter than two intervals laid side by side.
     """
+    found = {name: resample_means(each, clusters, samples, SEED) for name, each in values.items()}
     num_clusters = len(np.unique(clusters))
-    row = _row(benchmark, metric, len(clusters), num_clusters, cluster, note, subset)
-    known = [name for name in FEATURES if name in values]
-    rows = [row(name, cluster_interval(values[name], clusters, samples, seed), chance) for name in known]
-    for name in known:
-        if name != "trained" and "trained" in values:
-            apart = cluster_interval(values["trained"] - values[name], clusters, samples, seed)
-            rows.append(row(f"trained - {name}", apart, None))
-    return rows
+    return _rows(
+        found,
+        Score(benchmark, metric, "", None, None, None, len(clusters), num_clusters, cluster, chance, note, subset),
+    )
 
 
 def statistic_rows(
@@ -76,7 +79,6 @@ def statistic_rows(
     num_items: int,
     *,
     samples: int,
-    seed: int,
     chance: float | None = None,
     note: str = "",
     cluster: str = "image",
@@ -87,15 +89,10 @@ def statistic_rows(
 
     A statistic is given how often each of the items was drawn (N,), and gives the metric of that draw.
     """
-    values = {name: resample(statistics[name], num_items, samples, seed) for name in FEATURES if name in statistics}
-    row = _row(benchmark, metric, num_items, num_items, cluster, note, subset, unit)
-    rows = [row(name, drawn.interval(), chance) for name, drawn in values.items()]
-    rows += [
-        row(f"trained - {name}", (values["trained"] - drawn).interval(), None)
-        for name, drawn in values.items()
-        if name != "trained" and "trained" in values
-    ]
-    return rows
+    found = {name: resample(each, num_items, samples, SEED) for name, each in statistics.items()}
+    return _rows(
+        found, Score(benchmark, metric, "", None, None, None, num_items, num_items, cluster, chance, note, subset, unit)
+    )
 
 
 def no_score(benchmark: str, metric: str, reason: str, num_items: int = 0) -> Score:
@@ -103,24 +100,35 @@ def no_score(benchmark: str, metric: str, reason: str, num_items: int = 0) -> Sc
     return Score(benchmark, metric, "trained", None, None, None, num_items, 0, "", None, reason)
 
 
-def _row(
-    benchmark: str,
-    metric: str,
-    num_items: int,
-    num_clusters: int,
-    cluster: str,
-    note: str,
-    subset: str,
-    unit: Unit = "share",
-) -> Callable[[str, Interval, float | None], Score]:
-    if num_clusters < 2:
-        few = FEW.format(cluster=cluster)
-        note = f"{note}; {few}" if note else few
+def record_of(score: Score) -> dict[str, Any]:
+    """The score as a row of SCORE_SCHEMA."""
+    return {name: getattr(score, name) for name in SCORE_SCHEMA.names}
 
-    def row(features: str, interval: Interval, chance: float | None) -> Score:
-        value, low, high = interval.value, interval.low, interval.high
-        return Score(
-            benchmark, metric, features, value, low, high, num_items, num_clusters, cluster, chance, note, subset, unit
-        )
 
-    return row
+def draw_records(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Rows of DRAW_SCHEMA: those of the kinds of features; a difference's are the differences."""
+    return [
+        {"metric": score.metric, "features": score.features, "draws": score.draws}
+        for score in scores
+        if score.draws is not None
+    ]
+
+
+def _rows(found: Mapping[str, Resampled], score: Score) -> list[Score]:
+    """A row a kind of features and, but for the trained one, one of its difference to that; `score`: what all share."""
+    if score.num_clusters < 2:
+        few = FEW.format(cluster=score.cluster)
+        score = replace(score, note=f"{score.note}; {few}" if score.note else few)
+    known = [name for name in FEATURES if name in found]
+    rows = [replace(_measured(score, name, found[name]), draws=found[name].draws.astype(np.float32)) for name in known]
+    if "trained" in found:
+        apart = replace(score, chance=None)
+        rows += [
+            _measured(apart, f"trained - {name}", found["trained"] - found[name]) for name in known if name != "trained"
+        ]
+    return rows
+
+
+def _measured(score: Score, features: str, resampled: Resampled) -> Score:
+    interval = resampled.interval()
+    return replace(score, features=features, value=interval.value, low=interval.low, high=interval.high)

@@ -17,10 +17,11 @@ class TrackConfig(StageConfig):
     """
 
     estimator: Literal[
-        "auto", "klt", "torch", "farneback", "dis", "opencl_farneback", "opencl_dis", "raft", "kcf", "csrt"
+        "auto", "klt", "torch", "farneback", "dis", "opencl_farneback", "opencl_dis", "raft", "kcf", "csrt", "still"
     ] = Field(
         "auto",
-        description="How points or boxes are followed; auto takes torch where CUDA is, else klt, once a data set.",
+        description="How points or boxes are followed; auto takes torch where CUDA is, else klt, once a data set; "
+        "still: not at all, the same place some frames later.",
     )
     working_height_px: int = Field(
         240, ge=64, le=2160, description="Frames are scaled to this height before tracking, never up."

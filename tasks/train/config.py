@@ -51,6 +51,13 @@ class TrainConfig(StageConfig):
         description="Which images of the batch may be negatives: those of other videos; or also those of the same "
         "video that were tracked at the same time, far away in the picture.",
     )
+    wrong_pairs: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the pairs whose positive is that of another pair of the same video, as where a tracker "
+        "went astray: how tracking errors change what is learned.",
+    )
     num_negatives: int = Field(4, ge=1, description="Negatives per pair of the ranking hinge; infonce takes all.")
     hard_after_step: int = Field(
         300, ge=0, description="From this step on, negatives are the hardest of the batch instead of random."
@@ -181,6 +188,12 @@ class TrainConfig(StageConfig):
             raise ValueError(
                 "train.context_weight: adds to an objective of tracked pairs, not to supervised; set it to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_to_get_wrong(self) -> Self:
+        if self.wrong_pairs and self.objective == "supervised":
+            raise ValueError("train.wrong_pairs: supervised learns from images, not from pairs; set it to 0")
         return self
 
     @model_validator(mode="after")

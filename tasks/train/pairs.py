@@ -27,6 +27,7 @@ from tasks.train.augment import decode_patch
 from tasks.train.config import TrainConfig
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
+from tasks.train.randomness import ERRORS, uniforms
 
 _PLACES = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
 # Pairs in a run where negatives come from the same video too. In a batch of 64, of 64 shards of 64 videos of 100 pairs,
@@ -40,8 +41,8 @@ class PairTable:
 
     `shards` (N,) int64 indexes `readers` and `margins`, `rows` (N,) int64 the shard's index; `places` (N, 2, 2) int64
     is (byte offset, size) of anchor and positive; `groups` (N,) int64 numbers the near-duplicate groups of videos;
-    `margins` (S,) float64 is the stored crop's side over the box's; `paths` is read for negatives of the same video
-    alone.
+    `margins` (S,) float64 is the stored crop's side over the box's; `positives` (N,) int64 is the pair whose positive
+    patch is shown: its own, but where errors are asked for; `paths` is read for negatives of the same video alone.
     """
 
     readers: ShardReaders
@@ -50,6 +51,7 @@ class PairTable:
     places: NDArray[np.int64]
     groups: NDArray[np.int64]
     margins: NDArray[np.float64]
+    positives: NDArray[np.int64]
     layout: Layout
     paths: Paths | None = None
 
@@ -57,7 +59,8 @@ class PairTable:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        return {"pairs": len(self)}
+        wrong = int((self.positives != np.arange(len(self))).sum())
+        return {"pairs": len(self), **({"wrong_pairs": wrong} if wrong else {})}
 
     @property
     def facts(self) -> Mapping[str, JSON]:
@@ -88,7 +91,8 @@ class PairTable:
     def read(self, pair: int) -> tuple[bytes, bytes]:
         """The JPEG bytes of a pair's anchor and positive. Raises RootError where the shard is missing or damaged."""
         reader = self.readers.open(int(self.shards[pair]))
-        (anchor_offset, anchor_size), (positive_offset, positive_size) = self.places[pair].tolist()
+        anchor_offset, anchor_size = self.places[pair, 0].tolist()
+        positive_offset, positive_size = self.places[self.positives[pair], 1].tolist()
         return reader.read(anchor_offset, anchor_size), reader.read(positive_offset, positive_size)
 
     def fetch(self, shard: int) -> None:
@@ -116,7 +120,10 @@ class PairTable:
 
 def load(root: Root, job: Job) -> PairTable:
     """The pairs of the job's triplet index."""
-    return load_pairs(root, job.triplets, Path(job.cache), job.config.cache_bytes, job.config.negatives)
+    config, seed = job.config, job.document.recipe.seed
+    return load_pairs(
+        root, job.triplets, Path(job.cache), config.cache_bytes, config.negatives, config.wrong_pairs, seed
+    )
 
 
 def load_pairs(
@@ -125,18 +132,22 @@ def load_pairs(
     cache: Path,
     cache_bytes: int | None = None,
     negatives: Literal["other_videos", "far_away"] = "other_videos",
+    wrong_pairs: float = 0.0,
+    seed: int = 0,
 ) -> PairTable:
     """The pairs of a triplets unit (by key) whose split is train.
 
     Remote shards are copied to the folder `cache`, when they are first read, which keeps `cache_bytes`. Negatives are
     other images of the batch, as in the authors' code; the index's own seeded negative is not read. Where they may be
-    of the same video too ("far_away"), pairs that lie side by side come in runs. Raises Dropped where no pair or only
+    of the same video too ("far_away"), pairs that lie side by side come in runs. `wrong_pairs`: the share of the
+    positives that is taken from elsewhere, drawn by the seed. Raises Dropped where no pair or only
     one group of videos is there to train on, RootError where a unit is missing or damaged.
     """
     manifest = require_manifest(root, "shard", triplets)
     data = read_file(root, manifest.files["triplets.parquet"])
     # As dictionaries: a million rows of strings take ten times as long.
-    names = ["split", "shard", "group", *(["video"] if negatives == "far_away" else [])]
+    runs = negatives == "far_away"
+    names = ["split", "shard", "group", *(["video"] if runs or wrong_pairs else [])]
     with pq.ParquetFile(io.BytesIO(data), pre_buffer=False, read_dictionary=names) as file:
         table = file.read(columns=[*names, "row"], use_threads=False)
     chosen = _is_train(table["split"])
@@ -148,17 +159,43 @@ def load_pairs(
     shards, rows, groups = shards[order], rows[order], groups[order]
     bounds = np.searchsorted(shards, np.arange(len(keys) + 1))
     wanted = [(key, rows[begin:end]) for key, begin, end in zip(keys, bounds[:-1], bounds[1:], strict=True)]
-    columns = (*_PLACES, *(FRAME_COLUMNS + BOX_COLUMNS if negatives == "far_away" else ()))
+    columns = (*_PLACES, *(FRAME_COLUMNS + BOX_COLUMNS if runs or wrong_pairs else ()))
     found = list(in_threads(functools.partial(_read_index, root, columns), wanted))
     readers = ShardReaders(root, [shard.files["pairs.tar"] for shard, _ in found], cache, cache_bytes)
     places = np.concatenate(
         [np.stack([index[name].to_numpy() for name in _PLACES], axis=1) for _, index in found]
     ).reshape(-1, 2, 2)
     margins = np.array([_margin(shard) for shard, _ in found])
-    if negatives == "other_videos":
-        return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards))
-    paths = read_paths([index for _, index in found], _numbered(table["video"], chosen)[1][order])
-    return PairTable(readers, shards, rows, places, groups, margins, cut_layout(shards, run_pairs=_RUN_PAIRS), paths)
+    layout, positives, paths = cut_layout(shards, run_pairs=_RUN_PAIRS if runs else 1), np.arange(len(shards)), None
+    if runs or wrong_pairs:
+        paths = read_paths([index for _, index in found], _numbered(table["video"], chosen)[1][order])
+    if paths and wrong_pairs:
+        positives = _strayed(paths, shards, groups, wrong_pairs, seed)
+    return PairTable(readers, shards, rows, places, groups, margins, positives, layout, paths if runs else None)
+
+
+def _strayed(
+    paths: Paths, shards: NDArray[np.int64], groups: NDArray[np.int64], share: float, seed: int
+) -> NDArray[np.int64]:
+    """(N,) for each of N pairs the one whose positive it shows; for a share of them another one of its video and shard
+    that was far away at the time, so that it shows another thing for sure.
+
+    The errors are those of the data: the same in every epoch. Pairs without such a neighbour stay right, and the others
+    are wrong the more often.
+    """
+    positives = np.arange(len(shards))
+    neighbours, partners = np.zeros(len(shards), np.int64), positives.copy()
+    order = np.lexsort((groups, shards))
+    changes = (np.diff(groups[order]) != 0) | (np.diff(shards[order]) != 0)
+    for rows in np.split(order, np.flatnonzero(changes) + 1):
+        other = far_away(paths.of(rows))
+        neighbours[rows] = other.sum(axis=1)
+        place = (uniforms(ERRORS, seed, 0, rows) * neighbours[rows]).astype(np.int64)
+        partners[rows] = rows[(other.cumsum(axis=1) > place[:, None]).argmax(axis=1)]
+    among = neighbours > 0
+    wrong = among & (uniforms(ERRORS, seed, 1, positives) < share / max(among.mean(), share))
+    positives[wrong] = partners[wrong]
+    return positives
 
 
 def _is_train(column: Any) -> NDArray[np.bool_]:

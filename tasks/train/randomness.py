@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # What a number is for: the first of its integers, so that two uses never share their numbers.
-ORDER, AUGMENT, NEGATIVES, STEP, OBJECTIVE, CONTEXT = range(6)
+ORDER, AUGMENT, NEGATIVES, STEP, OBJECTIVE, CONTEXT, ERRORS = range(7)
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

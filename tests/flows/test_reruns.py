@@ -20,6 +20,7 @@ AFTER_TRACK = TRACK | AFTER_SHARD
 
 # The value that each parameter changes to, and the stages that run again then. A download that gives the same video
 # (as here) makes nothing after it run: what follows goes by the bytes.
+PATHS = frozenset({"evaluate.labels", "evaluate.supervised"})  # by their contents
 TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "seed": (1, AFTER_SHARD),  # of the triplets' negatives, of training and of the intervals
     "download.max_height_px": (240, DOWNLOAD),
@@ -93,6 +94,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.temperature": (0.2, AFTER_TRAIN),
     "train.context_weight": (0.5, AFTER_TRAIN),
     "train.negatives": ("far_away", AFTER_TRAIN),
+    "train.wrong_pairs": (0.2, AFTER_TRAIN),
     "train.num_negatives": (1, AFTER_TRAIN),
     "train.hard_after_step": (5, AFTER_TRAIN),
     "train.hard_share": (1.0, AFTER_TRAIN),
@@ -122,6 +124,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "train.cache_bytes": (0, NONE),
     "evaluate.benchmarks": (("classification",), EVALUATE),
     "evaluate.labels": ("labels.parquet", EVALUATE),
+    "evaluate.supervised": ("labels.parquet", EVALUATE),
     "evaluate.voc": ("elsewhere", NONE),
     "evaluate.bootstrap_samples": (200, EVALUATE),
     "evaluate.audit_videos": (3, EVALUATE),
@@ -168,9 +171,7 @@ def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
     document["evaluate"] |= {"labels": str(labels / "first.parquet")}
     section, _, field = name.rpartition(".")
     if name:
-        (document[section] if section else document)[field] = (
-            str(labels / value) if name == "evaluate.labels" else value
-        )
+        (document[section] if section else document)[field] = str(labels / value) if name in PATHS else value
     return RunConfig.model_validate(document)
 
 

@@ -17,6 +17,7 @@ TORCH_ESTIMATORS = frozenset({"torch", "raft"})
 BOX_TRACKERS = {
     "kcf": "tasks.track.estimators.kcf",
     "csrt": "tasks.track.estimators.csrt",
+    "still": "tasks.track.estimators.still",
 }
 """A module's `make_box_tracker()` makes its tasks.track.boxtracker.BoxTracker, for comparison; its `make_estimator` is
 that of the estimator which measures the camera's motion for it."""

@@ -201,7 +201,7 @@ def test_score_rows_pair_their_differences() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(200)  # items differ far more than features do
     values = {"trained": hard + 0.05, "untrained": hard, "hog": hard - 0.05}
-    rows = score_rows("b", "m", values, np.repeat(np.arange(20), 10), samples=500, seed=0, chance=0.5)
+    rows = score_rows("b", "m", values, np.repeat(np.arange(20), 10), samples=500, chance=0.5)
     by_name = {row.features: row for row in rows}
     difference = by_name["trained - untrained"]
     assert difference.low == pytest.approx(0.05)

@@ -19,8 +19,8 @@ from tasks.networks.sizes import NetworkSize, network_size
 from tasks.networks.weights import NetworkSpec, load_network, network_files, untrained_network
 
 SIZES = [
-    # 3 to 24, 48, 96 and 192 channels, without biases, and GroupNorm's two numbers a channel.
-    NetworkSize("small", 64, 2064, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
+    # 3 to 24, 48, 96, 96, 192 and 192 channels, without biases, and GroupNorm's two numbers a channel.
+    NetworkSize("small", 64, 3360, 128, 635_544, 192 * 192 + 192 + 192 * 128 + 128, 20_484_096),
     # As torchvision has it without its classifier: 11,176,512 parameters and 1,813,561,344 multiply-adds.
     NetworkSize("resnet18", 224, 512, 128, 11_176_512, 512 * 512 + 512 + 512 * 128 + 128, 1_813_561_344 + 512 * 640),
     # By hand from the paper's table: conv1 to conv5, then fc6 and fc7.
@@ -49,6 +49,26 @@ def test_network_gives_unit_embeddings_and_wide_features(name: str, side: int | 
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3), rtol=1e-4, atol=1e-4)
     assert features.isfinite().all()
     assert not torch.equal(features[0], features[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_by_name_are_those_that_the_network_runs(name: str) -> None:
+    network = build_network(name, embedding=24, seed=3).eval()
+    images = to_tensor(_images(2, 64))
+    with torch.no_grad():
+        maps, embeddings, features = network.maps(images), network(images), network.backbone(images)
+    torch.testing.assert_close(maps["embedding"], embeddings)
+    assert list(maps)[-1] == "embedding"
+    sides = [each.shape[2] for each in maps.values() if each.ndim == 4]
+    deep = sides[:-1] if "pool5" in maps else sides
+    assert deep == sorted(deep, reverse=True)
+    assert all((each >= 0).all() for layer, each in maps.items() if layer != "embedding"), "after the ReLU"
+    last = [layer for layer, each in maps.items() if each.ndim == 4][-1]
+    mean = maps[last].mean(dim=(2, 3)).sum()
+    if name == "resnet18":
+        torch.testing.assert_close(features.sum(), mean)
+    if name == "caffenet":
+        torch.testing.assert_close(features, maps["pool5"].flatten(1))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

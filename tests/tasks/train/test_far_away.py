@@ -105,6 +105,30 @@ def test_batches_hold_far_pairs_of_one_video_for_every_rank(
     assert load_pairs(root, triplets, tmp_path).paths is None
 
 
+def test_errors_are_asked_for_by_their_share_and_show_another_place_of_the_same_video(
+    root: Root, make_triplets: MakeTriplets, tmp_path: Path
+) -> None:
+    triplets = make_triplets(tuple("abcdefgh"), pairs=40, apart_px=100.0)
+    right = load_pairs(root, triplets, tmp_path)
+    assert np.array_equal(right.positives, np.arange(320))
+    assert right.counts == {"pairs": 320}
+    wrong = load_pairs(root, triplets, tmp_path, wrong_pairs=0.25, seed=3)
+    strayed = np.flatnonzero(wrong.positives != np.arange(320))
+    assert 0.18 < len(strayed) / 320 < 0.32
+    assert wrong.counts == {"pairs": 320, "wrong_pairs": len(strayed)}
+    partners = wrong.positives[strayed]
+    assert np.array_equal(wrong.groups[partners], wrong.groups[strayed])
+    assert np.array_equal(wrong.shards[partners], wrong.shards[strayed])
+    assert len(set(partners.tolist())) > len(strayed) / 2, "not one partner for all"
+    assert wrong.read(int(strayed[0])) == (right.read(int(strayed[0]))[0], right.read(int(partners[0]))[1])
+    assert np.array_equal(wrong.layout.starts, right.layout.starts), "the order of the pairs is the same"
+    assert wrong.paths is None, "negatives are of other videos still"
+    assert np.array_equal(load_pairs(root, triplets, tmp_path, wrong_pairs=0.25, seed=3).positives, wrong.positives)
+    assert not np.array_equal(load_pairs(root, triplets, tmp_path, wrong_pairs=0.25, seed=4).positives, wrong.positives)
+    together = load_pairs(root, make_triplets(tuple("abc"), pairs=9), tmp_path, wrong_pairs=1.0)
+    assert together.counts == {"pairs": 27}, "where nothing was far away no error can be told from a right pair"
+
+
 def paths_of(tracks: list[Track]) -> Paths:
     places = [[(*place[:2], sides[0]), (*place[2:], sides[1])] for *_, place, sides in tracks]
     return Paths(

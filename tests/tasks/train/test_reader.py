@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def remote_root(root: Root, make_triplets: MakeTriplets) -> tuple[Root, str]:
 def in_rounds(table: PairTable, round_shards: int = 2) -> PairTable:
     """The same pairs, cut so small that a few batches pass several rounds."""
     layout = cut_layout(table.shards, block_pairs=2, window_blocks=2, round_shards=round_shards)
-    return PairTable(table.readers, table.shards, table.rows, table.places, table.groups, table.margins, layout)
+    return replace(table, layout=layout)
 
 
 def batches(

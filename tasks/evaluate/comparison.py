@@ -1,0 +1,240 @@
+"""Networks side by side: the scores of their benchmark units in one table and plots, each beside a base, paired.
+
+Units draw the same resamples on the same items, whatever network they judge (`tasks.evaluate.scores.SEED`). So the
+difference of two units' draws is that of a paired comparison, and the mean of several seeds' draws has the interval of
+their mean over items, the seeds taken as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storage.keys import KeyDocument
+from storage.manifests import Manifest, commit, require_manifest
+from storage.root import Root
+from storage.tables import read_table, table_bytes
+from tasks.bootstrap import Resampled
+from tasks.evaluate.forest import percent, points
+from tasks.evaluate.inputs import Entrant
+from tasks.evaluate.pages.rendering import render
+from tasks.evaluate.plots import comparison_plot
+from tasks.evaluate.scores import FEATURES
+from tasks.records import Progress, no_progress
+
+REFERENCES = FEATURES[1:]  # of the base's units, in each group: the network untrained, and what no training made
+COMPARISON_SCHEMA = pa.schema(
+    [
+        ("group", pa.string()),
+        ("entrant", pa.string()),
+        ("benchmark", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),  # a mean over seeds
+        ("low", pa.float64()),  # 95 % bootstrap interval over `cluster`s
+        ("high", pa.float64()),
+        ("above_base", pa.float64()),  # the entrant's value minus the base's
+        ("above_low", pa.float64()),
+        ("above_high", pa.float64()),
+        ("paired", pa.bool_()),  # the difference: drawn over the same items on both sides, or over each side's own
+        ("num_seeds", pa.int64()),
+        ("num_clusters", pa.int64()),
+        ("cluster", pa.string()),
+        ("subset", pa.string()),
+        ("unit", pa.string()),
+        ("note", pa.string()),  # why there is no value
+    ]
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of COMPARISON_SCHEMA."""
+
+    group: str
+    entrant: str
+    benchmark: str = ""
+    metric: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    above_base: float | None = None
+    above_low: float | None = None
+    above_high: float | None = None
+    paired: bool = True
+    num_seeds: int = 0
+    num_clusters: int = 0
+    cluster: str = ""
+    subset: str = ""
+    unit: str = "share"
+    note: str = ""
+
+
+def write_comparison(
+    root: Root,
+    name: str,
+    groups: Mapping[str, Sequence[Entrant]],
+    base: str,
+    document: KeyDocument,
+    device: str = "auto",
+    progress: Progress = no_progress,
+) -> Manifest:
+    """Compare the entrants of each group with that labelled `base`, and commit the unit.
+
+    Files: `comparison.parquet` (COMPARISON_SCHEMA) and `comparison.html`, one self-contained page. `device` is taken as
+    from every unit of the stage, and not used. Raises RootError where a unit is missing or damaged.
+    """
+    started = time.monotonic()
+    rows: list[Row] = []
+    for done, (group, entrants) in enumerate(groups.items()):
+        progress(done, len(groups), group)
+        rows += compare(root, group, entrants, base)
+    page = {"name": name, "base": base, "groups": list(_shown(rows)), "document": _json(document), "key": document.key}
+    filters = {"value": shown_value, "interval": shown_interval, "difference": shown_difference}
+    html = render("comparison.html.jinja", page, **filters)
+    files = {
+        "comparison.parquet": table_bytes([asdict(row) for row in rows], COMPARISON_SCHEMA),
+        "comparison.html": html.encode(),
+    }
+    seconds = time.monotonic() - started
+    manifest = commit(root, document, files, counts={"rows": len(rows)}, facts={"name": name}, seconds=seconds)
+    _log.info("compared %d groups of networks in %.1f s", len(groups), seconds)
+    return manifest
+
+
+def compare(root: Root, group: str, entrants: Sequence[Entrant], base: str) -> list[Row]:
+    """The rows of one group: every metric of every entrant, then what the base's own units hold to compare with."""
+    measured = {entrant.label: _Measured(root, entrant) for entrant in entrants}
+    ours = measured.get(base)
+    rows: list[Row] = []
+    for label, one in measured.items():
+        if not one.metrics:
+            note = one.entrant.note or "; ".join(one.reasons) or "no benchmark has run"
+            rows.append(Row(group, label, note=note))
+        for benchmark, metric in one.metrics:
+            rows.append(_row(group, label, one, (benchmark, metric, "trained"), None if one is ours else ours))
+    if ours is not None:
+        for reference in REFERENCES:
+            known = [each for each in ours.metrics if (*each, reference) in ours.draws]
+            rows += [_row(group, reference, ours, (*each, reference), ours) for each in known]
+    return rows
+
+
+class _Measured:
+    """What an entrant's units hold: rows by (benchmark, metric, features), and the means of their draws."""
+
+    def __init__(self, root: Root, entrant: Entrant) -> None:
+        self.entrant = entrant
+        self.scores: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.reasons: dict[str, None] = {}  # why something has no value, each once
+        found: dict[tuple[str, str, str], list[Resampled]] = {}
+        for units in entrant.seeds:
+            for benchmark, key in units.items():
+                unit = require_manifest(root, "evaluate", key)
+                drawn = {
+                    (row["metric"], row["features"]): np.asarray(row["draws"], np.float64)
+                    for row in read_table(root, unit.files["draws.parquet"]).to_pylist()
+                }
+                for row in read_table(root, unit.files["scores.parquet"]).to_pylist():
+                    if row["value"] is None:
+                        self.reasons[f"{benchmark}: {row['note']}"] = None
+                    elif (row["metric"], row["features"]) in drawn:
+                        name = (benchmark, row["metric"], row["features"])
+                        self.scores.setdefault(name, row)
+                        value = Resampled(row["value"], drawn[row["metric"], row["features"]])
+                        found.setdefault(name, []).append(value)
+        self.draws = {name: _mean(values) for name, values in found.items()}
+        self.num_seeds = {name: len(values) for name, values in found.items()}
+
+    @property
+    def metrics(self) -> list[tuple[str, str]]:
+        return [(benchmark, metric) for benchmark, metric, features in self.scores if features == "trained"]
+
+
+def _mean(values: Sequence[Resampled]) -> Resampled:
+    draws = [each.draws for each in values]
+    same = len({len(each) for each in draws}) == 1
+    return Resampled(float(np.mean([each.value for each in values])), np.mean(draws, axis=0) if same else np.zeros(0))
+
+
+def _row(group: str, label: str, one: _Measured, name: tuple[str, str, str], base: _Measured | None) -> Row:
+    """`base`: None for the base itself."""
+    score, drawn = one.scores[name], one.draws[name]
+    interval, above, paired = drawn.interval(), None, True
+    other = (*name[:2], "trained")
+    if base and other in base.draws:
+        ours = base.draws[other]
+        paired = base.scores[other]["num_clusters"] == score["num_clusters"]
+        # Draws turned round are those of another resampling: the two sides then vary by themselves.
+        against = ours if paired else Resampled(ours.value, ours.draws[::-1])
+        same = len(ours.draws) == len(drawn.draws)
+        above = (drawn - against if same else Resampled(drawn.value - ours.value, np.zeros(0))).interval()
+    return Row(
+        group,
+        label,
+        *name[:2],
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        above_base=above.value if above else None,
+        above_low=above.low if above else None,
+        above_high=above.high if above else None,
+        paired=paired,
+        num_seeds=one.num_seeds[name],
+        **{shared: score[shared] for shared in ("num_clusters", "cluster", "subset", "unit")},
+    )
+
+
+def _shown(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+    """By group what the template shows: for each benchmark's first metric a plot and a table, then all metrics."""
+    for group in dict.fromkeys(row.group for row in rows):
+        mine = [row for row in rows if row.group == group]
+        first = {row.benchmark: row.metric for row in reversed(mine) if row.value is not None}
+        blocks = []
+        for benchmark in dict.fromkeys(row.benchmark for row in mine if row.benchmark):
+            headline = [row for row in mine if (row.benchmark, row.metric) == (benchmark, first[benchmark])]
+            plot = comparison_plot(
+                [row.entrant for row in headline],
+                [(row.value, row.low, row.high) for row in headline if row.value is not None],
+                num_references=sum(row.entrant in REFERENCES for row in headline),
+                scale=1 if headline[0].unit == "degrees" else 100,
+            )
+            blocks.append({"benchmark": benchmark, "metric": first[benchmark], "plot": plot, "rows": headline})
+        missing = [row for row in mine if row.note]
+        yield {"name": group, "blocks": blocks, "rows": [row for row in mine if not row.note], "missing": missing}
+
+
+def shown_value(row: Row) -> str:
+    """The row's value in words: percent, or degrees."""
+    return f"{row.value:.1f}°" if row.unit == "degrees" and row.value is not None else percent(row.value)
+
+
+def shown_interval(row: Row) -> str:
+    if row.low is None or row.high is None:
+        return "–"
+    scale, sign = (1, "°") if row.unit == "degrees" else (100, " %")
+    return f"{scale * row.low:.1f} to {scale * row.high:.1f}{sign}"
+
+
+def shown_difference(row: Row) -> str:
+    """What the entrant is above the base, with its interval; empty for the base."""
+    if row.above_base is None:
+        return ""
+    scale = 0.01 if row.unit == "degrees" else 1.0
+    bounds = (
+        ""
+        if row.above_low is None or row.above_high is None
+        else f" ({points(scale * row.above_low)} to {points(scale * row.above_high)})"
+    )
+    return points(scale * row.above_base) + bounds + ("" if row.paired else ", unpaired")
+
+
+def _json(document: KeyDocument) -> str:
+    return json.dumps(document.to_json(), indent=2, ensure_ascii=False)
