@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,16 @@ class Resampled:
 
 def resample(statistic: Statistic, num_items: int, samples: int, seed: int) -> Resampled:
     """A statistic of so many items and of `samples` draws of as many with replacement; no draws of fewer than two."""
+    draws = [statistic(drawn) for drawn in draw_items(num_items, samples, seed)]
+    return Resampled(statistic(np.ones(num_items, np.int64)), np.asarray(draws, np.float64))
+
+
+def draw_items(num_items: int, samples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each item was drawn (N,), for each of `samples` draws of as many items; none of fewer than two."""
     rng = np.random.default_rng(seed)
     even = np.full(num_items, 1 / max(1, num_items))
-    draws = [statistic(rng.multinomial(num_items, even)) for _ in range(samples if num_items > 1 else 0)]
-    return Resampled(statistic(np.ones(num_items, np.int64)), np.asarray(draws, np.float64))
+    for _ in range(samples if num_items > 1 else 0):
+        yield rng.multinomial(num_items, even)
 
 
 def cluster_interval(

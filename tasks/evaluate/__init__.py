@@ -3,6 +3,9 @@
 BENCHMARKS = {
     "retrieval": "tasks.evaluate.retrieval",
     "classification": "tasks.evaluate.classification",
+    "voc_classification": "tasks.evaluate.voc_classification",
+    "image_classification": "tasks.evaluate.image_classification",
+    "voc_retrieval": "tasks.evaluate.voc_retrieval",
     "detection": "tasks.evaluate.detection",
 }
 # They run where they are asked for by name alone: at full size they take hours.
@@ -12,6 +15,9 @@ OF_PROPOSALS = frozenset({"detection"})
 # The field of EvaluateConfig that names the outside data of a benchmark, which runs where that is given.
 DATA = {
     "classification": "labels",
+    "voc_classification": "voc",
+    "image_classification": "images",
+    "voc_retrieval": "voc",
     "detection": "voc",
 }
 # What is measured on the data set's own held-out videos; the others ask for a network and their data alone.

@@ -19,12 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 OVERLAP = 0.5  # intersection over union
 # VOC 2007 reads at these recalls. They are the devkit's float steps: 0.30000000000000004 is above a recall of 3 / 10.
 _RECALLS = np.arange(0.0, 1.1, 0.1)
 TRUE, IGNORED, FALSE = 1, 0, -1  # the devkit's own numbers for images with, with only difficult, and without a class
 
+_BLOCK_CELLS = 1 << 19  # true positives times draws held at once: 4 MB an array
 _BLOCK = 1 << 14  # detections at a time: what is computed of them stays in the processor's cache
 
 Matches = npt.NDArray[np.int8]  # (N,) of TRUE, IGNORED, FALSE
@@ -95,33 +97,46 @@ class Ranking:
         (kept,) = np.nonzero((scores >= lowest) & (matches != IGNORED))
         order = kept[_descending(scores[kept])]
         (places,) = np.nonzero(matches[order] == TRUE)
-        self._images = images[order]
-        self._places = places
-        self._found = self._images[places]
-        self._positives = np.asarray(positives)
+        self._found = images[order[places]]
+        self._positives = np.asarray(positives, np.float32)
+        # Row i: how often each image stands from behind the true positive before to the i-th, it included.
+        self._since = csr_array(
+            (np.ones(len(order), np.float32), images[order], np.append(0, places + 1)),
+            shape=(len(places), len(positives)),
+        )
 
     def average_precision(self, draws: npt.NDArray[np.integer] | None = None) -> AveragePrecision:
         """Both forms; NaN where nothing is to be found.
 
         `draws` (I,): how often each image is counted, for the bootstrap; as if it stood there so often. Without: once.
         """
-        if draws is None:
-            total, seen, found = self._positives.sum(), self._places + 1, np.arange(1, len(self._places) + 1)
-        else:
-            total = draws @ self._positives
-            seen = np.cumsum(draws[self._images])[self._places]
-            found = np.cumsum(draws[self._found])
-        if not total:
-            return AveragePrecision(np.nan, np.nan)
-        if not len(found):
-            return AveragePrecision(0.0, 0.0)
-        recall = found / total
+        one = np.ones(len(self._positives), np.float32) if draws is None else draws.astype(np.float32)
+        eleven, area = self.average_precisions(one[:, None])[0]
+        return AveragePrecision(float(eleven), float(area))
+
+    def average_precisions(self, draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Of many draws, a column each (I, S), at once: both forms (S, 2), in a tenth of the time."""
+        step = max(1, _BLOCK_CELLS // max(1, len(self._found)))
+        blocks = [self._of_block(draws[:, first : first + step]) for first in range(0, draws.shape[1], step)]
+        return np.concatenate(blocks) if blocks else np.zeros((0, 2))
+
+    def _of_block(self, draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        total = (self._positives @ draws).astype(np.float64)
+        figures = np.zeros((draws.shape[1], 2))
+        figures[total == 0] = np.nan
+        if not len(self._found):
+            return figures
+        found = draws[self._found].cumsum(axis=0, dtype=np.float64)
+        seen = (self._since @ draws).cumsum(axis=0, dtype=np.float64)
+        recall = found / np.maximum(total, 1)
         precision = found / np.maximum(seen, 1)  # before the first that is drawn: 0 of 0, which counts as none
         best = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or any higher one
-        reached = np.searchsorted(recall, _RECALLS)
-        eleven = np.append(best, 0.0)[reached].sum() / len(_RECALLS)
-        area = np.diff(recall, prepend=0.0) @ best
-        return AveragePrecision(float(eleven), float(area))
+        area = (np.diff(recall, axis=0, prepend=0.0) * best).sum(axis=0)
+        best = np.concatenate([best, np.zeros((1, draws.shape[1]))])
+        reached = np.stack([(recall < each).sum(axis=0) for each in _RECALLS])
+        eleven = np.take_along_axis(best, reached, axis=0).sum(axis=0) / len(_RECALLS)
+        figures += np.stack([eleven, area], axis=1)
+        return figures
 
 
 def _best_truths(detections: Detections, truths: Truths) -> npt.NDArray[np.int64]:

@@ -20,7 +20,14 @@ class EvaluateConfig(StageConfig):
     labels: str = Field(
         "", description="Parquet file of labelled boxes in the data set's videos; empty: no classification."
     )
-    voc: str = Field("", description="Folder of a PASCAL VOC devkit, such as VOCdevkit/VOC2007.")
+    voc: str = Field(
+        "", description="Folder of a PASCAL VOC devkit, such as VOCdevkit/VOC2007; empty: no benchmark of VOC."
+    )
+    images: str = Field(
+        "",
+        description="Folder with train and test (or val), each with a folder of images a class, or with a zip of each; "
+        "empty: no classification of images.",
+    )
     supervised: str = Field(
         "", description="Folder of an exported network that labels trained: a column of its own beside the trained one."
     )
@@ -34,6 +41,17 @@ class EvaluateConfig(StageConfig):
     classification_min_visibility: float = Field(
         0.5, ge=0, le=1, description="Labelled boxes that are less visible than this are left out."
     )
+    voc_classification_train_split: str = Field("trainval", description="Split of VOC that linear probes learn from.")
+    voc_classification_test_split: str = Field("test", description="Split of VOC that probes are asked about.")
+    voc_classification_most_features: int = Field(
+        4096, ge=64, le=9216, description="Most features of a layer; its maps are averaged to as fine a grid as that."
+    )
+    image_classification_most_features: int = Field(
+        4096, ge=64, le=9216, description="Most features of a layer; its maps are averaged to as fine a grid as that."
+    )
+    voc_retrieval_query_split: str = Field("test", description="Split of VOC whose objects are the queries.")
+    voc_retrieval_gallery_split: str = Field("trainval", description="Split of VOC whose objects are found.")
+    voc_retrieval_depth: int = Field(20, ge=1, le=1000, description="Neighbours of which the precision is told.")
     detection_train_split: str = Field("trainval", description="Split of voc that detectors are fine-tuned on.")
     detection_test_split: str = Field("test", description="Split of voc that detectors are measured on.")
     detection_train_images: int = Field(0, ge=0, description="Images to fine-tune on, drawn by the seed; 0: all.")

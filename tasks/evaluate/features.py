@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from tasks.evaluate.hog import hog_features
 from tasks.evaluate.judged import Judged
@@ -19,6 +21,9 @@ from tasks.networks.network import Network
 Images = npt.NDArray[np.uint8]  # (B, H, W, 3), RGB
 Extractor = Callable[[Images], npt.NDArray[np.float32]]  # to (B, F)
 Layer = Literal["backbone", "embedding"]
+LayerExtractor = Callable[[Images], Mapping[str, npt.NDArray[np.float32]]]  # to (B, F) by layer
+
+BACKBONE = "backbone"
 
 BATCH_IMAGES = 128
 HANDMADE: Mapping[str, Extractor] = {"hog": hog_features, "colour": colour_features, "pixels": pixel_features}
@@ -34,6 +39,20 @@ def load_extractors(judged: Judged, layer: Layer, device: torch.device) -> Mappi
         for name, network in judged.networks.items()
     }
     return {**learned, **HANDMADE}
+
+
+def load_layer_extractors(judged: Judged, most: int, device: torch.device) -> Mapping[str, LayerExtractor]:
+    """By kind of features, the extractor of all layers: of networks those of `Network.maps` and the backbone, of
+    hand-made features these alone, in the place of the backbone.
+
+    Maps are averaged over a grid of fields, as fine as `most` features allow, as probes of layers usually do; all
+    take squares of `judged.side_px`.
+    """
+    learned = {
+        name: _layer_extractor(network, most, judged.specs[name].input_px, device)
+        for name, network in judged.networks.items()
+    }
+    return {**learned, **{name: _alone(extract) for name, extract in HANDMADE.items()}}
 
 
 def resize_squares(images: Images, side_px: int) -> Images:
@@ -58,3 +77,35 @@ def _network_extractor(network: Network, layer: Layer, side_px: int, device: tor
         return torch.cat(outputs).numpy()
 
     return extract
+
+
+def _layer_extractor(network: Network, most: int, side_px: int, device: torch.device) -> LayerExtractor:
+    network = network.to(device).eval()
+
+    def layers(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {**network.maps(images), BACKBONE: network.backbone(images)}
+
+    def extract(images: Images) -> dict[str, npt.NDArray[np.float32]]:
+        images = resize_squares(images, side_px)
+        parts: dict[str, list[torch.Tensor]] = {}
+        with torch.inference_mode():
+            for first in range(0, len(images), BATCH_IMAGES):
+                batch = to_tensor(images[first : first + BATCH_IMAGES]).to(device)
+                for name, found in layers(batch).items():
+                    parts.setdefault(name, []).append(_pooled(found, most).float().cpu())
+        return {name: torch.cat(found).numpy() for name, found in parts.items()}
+
+    return extract
+
+
+def _pooled(found: torch.Tensor, most: int) -> torch.Tensor:
+    """(B, F) of vectors or maps (B, C, h, w), averaged over at most `most` fields of all channels."""
+    if found.ndim == 2:
+        return found
+    channels, height = found.shape[1:3]
+    side = max(1, min(height, math.isqrt(most // channels)))
+    return functional.adaptive_avg_pool2d(found, side).flatten(1)
+
+
+def _alone(extract: Extractor) -> LayerExtractor:
+    return lambda images: {BACKBONE: extract(images)}

@@ -11,8 +11,9 @@ from tasks.evaluate.config import EvaluateConfig
 
 _REMEDIES = {
     "labels": "name a Parquet file of labelled boxes",
-    "voc": "name a PASCAL VOC devkit folder, such as VOCdevkit/VOC2007",
     "supervised": "name a folder that tritrack export wrote",
+    "voc": "name a folder with Annotations, ImageSets and JPEGImages, such as VOCdevkit/VOC2007",
+    "images": "name a folder with train and test, each with a folder of images a class, or with a zip of each",
 }
 
 

@@ -90,6 +90,24 @@ def statistic_rows(
     A statistic is given how often each of the items was drawn (N,), and gives the metric of that draw.
     """
     found = {name: resample(each, num_items, samples, SEED) for name, each in statistics.items()}
+    return resampled_rows(
+        benchmark, metric, found, num_items, chance=chance, note=note, cluster=cluster, subset=subset, unit=unit
+    )
+
+
+def resampled_rows(
+    benchmark: str,
+    metric: str,
+    found: Mapping[str, Resampled],
+    num_items: int,
+    *,
+    chance: float | None = None,
+    note: str = "",
+    cluster: str = "image",
+    subset: str = "",
+    unit: Unit = "share",
+) -> list[Score]:
+    """As `statistic_rows`, of what was resampled already, by the draws of SEED for every kind of features."""
     return _rows(
         found, Score(benchmark, metric, "", None, None, None, num_items, num_items, cluster, chance, note, subset, unit)
     )

@@ -12,6 +12,7 @@ from tasks.far_away import Paths, far_away
 Features = npt.NDArray[np.float32]  # (N, F)
 Ranks = npt.NDArray[np.int64]  # (N,)
 _BLOCK_CELLS = 1 << 23  # similarities held at once: 32 MB
+_BLOCK_ROWS = 8192  # of a gallery that may not fit into memory
 
 
 def normalised(features: Features) -> Features:
@@ -74,6 +75,31 @@ def nearest(
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
     cosines = np.take_along_axis(similarity, order, axis=1)
     return np.where(np.isfinite(cosines), order, -1), cosines
+
+
+def nearest_rows(queries: Features, gallery: Features, count: int) -> tuple[npt.NDArray[np.int64], Features]:
+    """The `count` most alike gallery rows of each query, from the most alike on: indices and cosines, both (Q, count).
+
+    Exact, a block of the gallery at a time: both may be mapped from disk. Fewer than `count` where the gallery is
+    smaller; which of equal rows are taken is fixed by their order.
+    """
+    count = min(count, len(gallery))
+    found = np.zeros((len(queries), 0), np.int64)
+    cosines = np.zeros((len(queries), 0), np.float32)
+    for first in range(0, len(gallery), _BLOCK_ROWS):
+        block = normalised(gallery[first : first + _BLOCK_ROWS])
+        closest, alike = [], []
+        step = max(1, _BLOCK_CELLS // len(block))
+        for start in range(0, len(queries), step):
+            similarity = normalised(queries[start : start + step]) @ block.T
+            most = min(count, len(block))
+            rows = np.argpartition(-similarity, most - 1, axis=1)[:, :most]
+            closest.append(rows + first)
+            alike.append(np.take_along_axis(similarity, rows, axis=1))
+        found, cosines = np.hstack([found, np.concatenate(closest)]), np.hstack([cosines, np.concatenate(alike)])
+        order = np.lexsort((found, -cosines), axis=1)[:, :count]
+        found, cosines = np.take_along_axis(found, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+    return found, cosines
 
 
 def class_retrieval(

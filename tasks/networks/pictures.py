@@ -63,6 +63,15 @@ def read_picture(path: str, side_px: int, max_pixels: int) -> Picture:
     """The middle square of an image, scaled to `side_px`. Raises Unreadable, for whatever keeps it from being one."""
     with sound_image(path, max_pixels) as file:
         data = file.read()
+    width, height, pixels = decode_square(data, side_px)
+    return Picture(path, width, height, pixels)
+
+
+def decode_square(data: bytes, side_px: int) -> tuple[int, int, npt.NDArray[np.uint8]]:
+    """Width and height of an image whose header was judged, and its middle square, as of `Picture`.
+
+    Raises Unreadable where it does not decode.
+    """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except (cv2.error, MemoryError) as error:
@@ -74,8 +83,7 @@ def read_picture(path: str, side_px: int, max_pixels: int) -> Picture:
     top, left = (height - kept) // 2, (width - kept) // 2
     square = image[top : top + kept, left : left + kept]
     interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
-    pixels = np.asarray(cv2.resize(square, (side_px, side_px), interpolation=interpolation), np.uint8)
-    return Picture(path, width, height, pixels)
+    return width, height, np.asarray(cv2.resize(square, (side_px, side_px), interpolation=interpolation), np.uint8)
 
 
 @contextlib.contextmanager

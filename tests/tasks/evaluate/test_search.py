@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tasks.evaluate.search import chance_average_precision, class_retrieval, nearest, positive_ranks, ranks_in_video
+from tasks.evaluate.search import (
+    chance_average_precision,
+    class_retrieval,
+    nearest,
+    nearest_rows,
+    normalised,
+    positive_ranks,
+    ranks_in_video,
+)
 from tasks.far_away import Paths, far_away
 
 
@@ -125,3 +133,16 @@ def test_nearest_obeys_the_mask_and_marks_what_is_missing() -> None:
     found, cosines = nearest(query, gallery, allowed, 3)
     assert found.tolist() == [[2, 1, -1]]
     assert cosines[0, 0] > cosines[0, 1]
+
+
+@pytest.mark.parametrize(("block_rows", "block_cells"), [(1, 1), (7, 20), (8192, 1 << 23)])
+def test_nearest_rows_match_brute_force(block_rows: int, block_cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.evaluate.search._BLOCK_ROWS", block_rows)
+    monkeypatch.setattr("tasks.evaluate.search._BLOCK_CELLS", block_cells)
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.normal(size=(9, 5)).astype(np.float32), rng.normal(size=(30, 5)).astype(np.float32)
+    found, cosines = nearest_rows(queries, gallery, 4)
+    similarity = normalised(queries) @ normalised(gallery).T
+    assert found.tolist() == np.argsort(-similarity, axis=1)[:, :4].tolist()
+    assert cosines == pytest.approx(-np.sort(-similarity, axis=1)[:, :4], abs=1e-6)
+    assert nearest_rows(queries, gallery[:2], 4)[0].shape == (9, 2), "a smaller gallery"
