@@ -29,7 +29,7 @@ _MEAN_LENGTH = 20.0  # of the features, to which all are scaled
 _HARD = -1.0001  # scores from which on a negative is hard
 _EASY = -1.2  # scores below which it is let go
 _RETRAIN_NEGATIVES = 2000
-_MOST_NEGATIVES = 8000  # of a class; the hardest stay
+_MOST_NEGATIVES = 4000  # of a class; the hardest stay
 _MOST_ITERATIONS = 5000
 _UNKNOWN = -10.0  # the score of what no example tells: far below that of any negative
 
