@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train learn check clean
+.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -45,6 +45,11 @@ bench-reader: $(VENV)/.test
 # beside one: a quarter of an hour on a quiet machine.
 bench-train: bench-shards bench-reader
 	$(BIN)/python -m tests.bench.training
+
+# What benchmarks cost beside their networks' passes, and average precision beside the devkit in Python: ten minutes.
+bench-evaluate: $(VENV)/.test
+	$(BIN)/python -m tests.bench.average_precision
+	$(BIN)/python -m tests.bench.evaluate
 
 # What a network learns from the real clips alone, three seeds, beside itself untrained and HOG: 45 minutes.
 # `.venv/bin/python -m tests.bench.learn --recipes learn ranking ... --steps 1000` takes ingredients away.

@@ -1,7 +1,8 @@
-"""The commands of `tritrack` that judge several networks: ablate."""
+"""The commands of `tritrack` that judge several networks: ablate, compare."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,16 @@ from rich.console import Console
 from flows.ablations import AXES
 from flows.description import Description
 from flows.options import VerboseOption, described
+
+NetworksArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NETWORK...",
+        help="Data sets of the root, or folders that tritrack export wrote; the first is the base, and 'label=a,b,c' "
+        "names several seeds of one training.",
+        show_default=False,
+    ),
+]
 
 evaluation_commands = typer.Typer()
 _console = Console()
@@ -33,3 +44,20 @@ def ablate(
     from flows import running
 
     running.run_ablation(description, _console, axes=axes or ["gap", "tracking", "noise"], seeds=seeds, verbose=verbose)
+
+
+@evaluation_commands.command()
+@described("sources", "retry")
+def compare(
+    description: Description,
+    networks: NetworksArgument,
+    devkits: Annotated[
+        list[Path] | None,
+        typer.Option("--voc", help="A VOC devkit folder instead of evaluate.voc; may be repeated: a table each."),
+    ] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Judge networks on outside data (evaluate.voc, ...), each and in ensembles, and put them in one table."""
+    from flows import running
+
+    running.run_comparison(description, _console, networks=networks, devkits=devkits or [], verbose=verbose)

@@ -67,12 +67,13 @@ def serve_deployments(
 
 
 def make_deployments(description: Description, cron: str | None = None, timezone: str = "UTC") -> list[Any]:
-    """The deployments `pipeline`, `download`, `track`, `shard`, `train`, `evaluate`, `refresh` and `ablate`."""
+    """A deployment each: `pipeline`, its five stages, `refresh`, `ablate` and `compare`."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
     from flows.ablate import ablate
+    from flows.compare import compare
     from flows.download import download
     from flows.evaluate import evaluate
     from flows.pipeline import pipeline
@@ -86,7 +87,7 @@ def make_deployments(description: Description, cron: str | None = None, timezone
     # A second run is refused at once; waiting for its turn, it would run when the night is over.
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     deployments = []
-    for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate):
+    for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate, compare):
         names = flow.parameters.properties
         schedule = Cron(cron, timezone=timezone) if cron and flow is refresh else None
         deployments.append(

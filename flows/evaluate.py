@@ -24,7 +24,7 @@ def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict
     """Run the benchmarks on the newest checkpoint, beside it untrained; audit the tracker; write the report."""
     with open_run("evaluate", root, dataset, fields) as run:
         plan = plan_evaluate(run.version, run.config)
-        outcomes = _run(run, plan)
+        outcomes = run_evaluation(run, plan)
         names = {unit.key: unit_name(unit) for unit in plan.units}
         units = {names[key]: unit_entry(outcome) for key, outcome in outcomes.items()}
         run.record(lambda version: record_units(version, units), told(outcomes))
@@ -36,7 +36,7 @@ def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict
         return finish(run, plan, outcomes) | {"report": place}
 
 
-def _run(run: Run, plan: StagePlan) -> dict[str, Outcome]:
+def run_evaluation(run: Run, plan: StagePlan) -> dict[str, Outcome]:
     """Region proposals over worker processes, then all else in this one; outcomes by key."""
     proposals = tuple(unit for unit in plan.units if unit.document.stage == "proposals")
     outcomes: dict[str, Outcome] = {}

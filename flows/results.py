@@ -8,6 +8,7 @@ from storage.manifests import read_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Version
+from tasks.evaluate import BENCHMARKS
 
 
 def report_place(root: Root, version: Version) -> str | None:
@@ -25,8 +26,8 @@ def scores_of(root: Root, version: Version) -> list[dict[str, Any]]:
     """The rows of every benchmark (SCORE_SCHEMA), in the order of their names."""
     rows: list[dict[str, Any]] = []
     for name, unit in sorted(version.units.items()):
-        if name.startswith("evaluate/") and name != "evaluate/report":
+        if name.removeprefix("evaluate/") in BENCHMARKS:
             manifest = read_manifest(root, "evaluate", unit.key)
-            if manifest is not None and "scores.parquet" in manifest.files:
+            if manifest is not None:
                 rows += read_table(root, manifest.files["scores.parquet"]).to_pylist()
     return rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +19,7 @@ from flows.resolve import resolve
 from flows.results import report_place, scores_of
 from flows.selection import select
 from flows.sources import open_description
-from storage.root import Root
+from storage.root import Root, open_root
 from storage.versions import Version, counts_of, latest_version
 
 _SHOWN_FAILURES = 20
@@ -114,6 +116,30 @@ def run_ablation(
     parameters = {"sources": description.sources, "ablate_axes": list(axes), "ablate_seeds": seeds}
     _run_flow(ablate, description, parameters | flatten(description.config), verbose)
     show_comparison(root, latest_version(root, description.dataset), "ablations", console)
+
+
+def run_comparison(
+    description: Description,
+    console: Console,
+    *,
+    networks: Sequence[str],
+    devkits: Sequence[Path],
+    verbose: bool = False,
+) -> None:
+    """Run the compare flow and print its table. Raises ValueError for an unknown network, before anything runs."""
+    from flows.compare import COMPARED, compare
+    from flows.comparing import show_comparison
+    from flows.forms import flatten
+    from flows.networks import read_networks
+
+    root = open_root(description.root)
+    read_networks(root, networks)
+    folders = [str(devkit.expanduser().absolute()) for devkit in devkits]
+    flat = {name: value for name, value in flatten(description.config).items() if name in compare.parameters.properties}
+    kept = replace(description, dataset=COMPARED if description.dataset == "default" else description.dataset)
+    parameters = {"compare_networks": list(networks), "compare_devkits": folders, **flat}
+    _run_flow(compare, kept, parameters, verbose)
+    show_comparison(root, latest_version(root, kept.dataset), "comparison", console)
 
 
 def show_status(description: Description, console: Console) -> None:

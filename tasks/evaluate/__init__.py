@@ -7,6 +7,8 @@ BENCHMARKS = {
     "image_classification": "tasks.evaluate.image_classification",
     "voc_retrieval": "tasks.evaluate.voc_retrieval",
     "detection": "tasks.evaluate.detection",
+    "propagation": "tasks.evaluate.propagation",
+    "normals": "tasks.evaluate.normals",
 }
 # They run where they are asked for by name alone: at full size they take hours.
 BY_REQUEST = frozenset({"detection"})
@@ -19,6 +21,8 @@ DATA = {
     "image_classification": "images",
     "voc_retrieval": "voc",
     "detection": "voc",
+    "propagation": "davis",
+    "normals": "nyu",
 }
 # What is measured on the data set's own held-out videos; the others ask for a network and their data alone.
 OF_TRACKS = frozenset({"retrieval", "classification"})

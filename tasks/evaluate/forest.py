@@ -44,10 +44,11 @@ class Forest:
     chance_at: float | None
     note: str
     size: str
+    unit: str
 
 
 def forests(scores: Sequence[Score]) -> list[Forest]:
-    """A forest plot for each metric of the scores, in their order. Metrics are shares, 0 to 1."""
+    """A forest plot for each metric of the scores, in their order. Metrics are shares, 0 to 1, or degrees."""
     order = list(dict.fromkeys((score.benchmark, score.metric) for score in scores))
     return [
         _forest([score for score in scores if (score.benchmark, score.metric) == (benchmark, metric)])
@@ -65,22 +66,48 @@ def points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
+def amount(score: Score) -> str:
+    """The score's value in words: percent or degrees, a difference with its sign."""
+    if score.value is None:
+        return "–"
+    if " - " in score.features:
+        return points(score.value * _scale(score) / 100)
+    return f"{score.value:.1f}°" if score.unit == "degrees" else percent(score.value)
+
+
+def bounds(score: Score) -> str:
+    """The ends of the score's interval in words."""
+    if score.low is None or score.high is None:
+        return "–"
+    signed = " - " in score.features
+    ends = [_scale(score) * end for end in (score.low, score.high)]
+    shown = [f"{end:+.1f}".replace("-", "−") if signed else f"{end:.1f}" for end in ends]
+    return f"{shown[0]} to {shown[1]}{'' if signed else '°' if score.unit == 'degrees' else ' %'}"
+
+
+def _scale(score: Score) -> float:
+    """What a value is multiplied by to be shown."""
+    return 1.0 if score.unit == "degrees" else 100.0
+
+
 def _forest(scores: Sequence[Score]) -> Forest:
     plain = {score.features: score for score in scores if score.features in FEATURES}
     first = scores[0]
     known = [score for score in plain.values() if score.value is not None]
     chance = first.chance
-    bounds = [bound for score in known for bound in (score.value, score.low, score.high) if bound is not None]
-    start, end, step = _axis(bounds + ([chance] if chance is not None else []))
+    scale = _scale(first)
+    ends = [bound for score in known for bound in (score.value, score.low, score.high) if bound is not None]
+    # An axis of shares is one in percent: degrees are laid out on the same scale.
+    start, end, step = _axis([each * scale / 100 for each in ends + ([chance] if chance is not None else [])])
 
     def at(value: float) -> float:
-        return round(100 * (value - start) / (end - start), 2)
+        return round(100 * (value * scale / 100 - start) / (end - start), 2)
 
     marks = [
         Mark(
             score.features,
-            percent(score.value),
-            _interval(score, lambda bound: f"{100 * bound:.1f}"),
+            amount(score),
+            _interval(score, lambda bound: f"{scale * bound:.1f}"),
             at(score.value),
             None if score.low is None else at(score.low),
             None if score.high is None else at(score.high),
@@ -99,6 +126,7 @@ def _forest(scores: Sequence[Score]) -> Forest:
         None if chance is None else at(chance),
         first.note,
         _size(first),
+        "degrees" if first.unit == "degrees" else "%",
     )
 
 
@@ -106,13 +134,15 @@ def _difference(score: Score) -> Difference:
     assert score.value is not None, "only measured differences are shown"
     if score.low is None or score.high is None:
         verdict = "undecided"
-    elif score.low > 0:
+    elif (score.high < 0) if score.unit == "degrees" else (score.low > 0):
         verdict = "better"
-    elif score.high < 0:
+    elif (score.low > 0) if score.unit == "degrees" else (score.high < 0):
         verdict = "worse"
     else:
         verdict = "undecided"
-    return Difference(score.features.split(" - ")[1], points(score.value), _interval(score, points), verdict)
+    scale = _scale(score) / 100
+    interval = _interval(score, lambda bound: points(scale * bound))
+    return Difference(score.features.split(" - ")[1], points(scale * score.value), interval, verdict)
 
 
 def _interval(score: Score, show: Callable[[float], str]) -> str:
@@ -132,7 +162,7 @@ def _axis(values: Sequence[float]) -> tuple[float, float, float]:
     """Start, end and tick step of an axis that holds the values with room around them, within 0 to 1."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = max(0.02, 0.06 * (high - low))
-    low, high = max(0.0, low - room), min(1.0, high + room)
+    low, high = max(0.0, low - room), min(max(1.0, high), high + room)
     step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if (high - low) / each <= 5.01 or each == 0.25)
     start, end = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return start, max(end, start + step), step

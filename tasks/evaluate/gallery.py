@@ -133,6 +133,22 @@ def query_pictures(root: Root, unit: Manifest) -> list[QueryPicture]:
     return queries
 
 
+def stored_pictures(root: Root, unit: Manifest) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The pictures that a benchmark kept: by what they show, (caption, data URI) each.
+
+    Of `pictures.parquet` the first column says what a row shows, `jpeg` is the picture; the others are its caption.
+    """
+    if "pictures.parquet" not in unit.files:
+        return []
+    table = read_table(root, unit.files["pictures.parquet"])
+    subject, *others = (name for name in table.column_names if name != "jpeg")
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for row in table.to_pylist():
+        words = [f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for name in others if row[name]]
+        shown.setdefault(row[subject], []).append((", ".join(words), data_uri(row["jpeg"])))
+    return list(shown.items())
+
+
 def _neighbour(row: dict[str, Any]) -> NeighbourPicture:
     return NeighbourPicture(data_uri(row["jpeg"]), row["label"], row["relevant"], row["cosine"])
 

@@ -11,6 +11,8 @@ from tasks.evaluate.config import EvaluateConfig
 
 _REMEDIES = {
     "labels": "name a Parquet file of labelled boxes",
+    "davis": "name a folder in the format of DAVIS",
+    "nyu": "name a folder in the format of NYUv2",
     "supervised": "name a folder that tritrack export wrote",
     "voc": "name a folder with Annotations, ImageSets and JPEGImages, such as VOCdevkit/VOC2007",
     "images": "name a folder with train and test, each with a folder of images a class, or with a zip of each",

@@ -14,6 +14,8 @@ from storage.root import RootError
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Box = tuple[float, float, float, float]  # x, y, width, height in px
 
+# RGB, by an object's number from 1 on; then from the start again.
+_MASK_COLOURS = np.array([(255, 209, 26), (64, 196, 255), (255, 92, 138), (120, 230, 120), (190, 140, 255)], np.uint8)
 _TRACK_COLOUR = (255, 209, 26)  # RGB; with the dark outline it stands out from any frame
 _OUTLINE_COLOUR = (20, 20, 24)
 _SUBPIXEL_BITS = 4
@@ -65,6 +67,21 @@ def draw_track(frame: Picture, boxes: Sequence[Box], at: int, width_px: int) -> 
         centre = _fixed(path[-1:])[0]
         radius = (3 if colour == _TRACK_COLOUR else 4) << _SUBPIXEL_BITS
         cv2.circle(canvas, (int(centre[0]), int(centre[1])), radius, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+    return canvas
+
+
+def draw_masks(frame: Picture, mask: npt.NDArray[np.uint8], width_px: int) -> Picture:
+    """A frame with its objects tinted and outlined, at a bounded width; `mask` (H, W): their numbers, 0 for none."""
+    canvas = np.array(resized(frame, width_px)[0])
+    height, width = canvas.shape[:2]
+    small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    inside = small > 0
+    colours = _MASK_COLOURS[(small.astype(np.int64) - 1) % len(_MASK_COLOURS)]
+    canvas[inside] = canvas[inside] // 2 + colours[inside] // 2
+    for number in np.unique(small[inside]):
+        outlines, _ = cv2.findContours((small == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        colour = _MASK_COLOURS[(int(number) - 1) % len(_MASK_COLOURS)].tolist()
+        cv2.drawContours(canvas, outlines, -1, colour, 1, cv2.LINE_AA)
     return canvas
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tasks.evaluate.theme import FIRST, SECOND, STYLE, themed_svg
+from tasks.evaluate.theme import FIRST, SECOND, STYLE, THIRD, themed_svg
 
+Bounds = tuple[float, float | None, float | None]
+"""A share with the ends of its interval."""
+
+_COLOURS = {"trained": FIRST, "untrained": SECOND, "hog": THIRD}
+_MARKS = {"trained": "o", "untrained": "s", "hog": "D"}
 _WIDTH_INCHES, _ROW_INCHES, _FRAME_INCHES = 4.6, 0.3, 0.55
 
 
 def comparison_plot(
     labels: Sequence[str],
-    values: Sequence[tuple[float, float | None, float | None]],
+    values: Sequence[Bounds],
     *,
     num_references: int,
     scale: float,
@@ -37,4 +42,27 @@ def comparison_plot(
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
+        return themed_svg(figure)
+
+
+def parts_plot(labels: Sequence[str], rows: Sequence[Mapping[str, Bounds]]) -> Markup:
+    """Shares in percent, a row a part from the top; of each up to three kinds of features, one above the other."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(_WIDTH_INCHES, _FRAME_INCHES + 0.42 * len(labels)), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        for place, kinds in enumerate(rows):
+            for number, (name, (value, low, high)) in enumerate(kinds.items()):
+                y, colour = place + 0.22 * (number - (len(kinds) - 1) / 2), _COLOURS[name]
+                if low is not None and high is not None:
+                    axes.plot([100 * low, 100 * high], [y, y], color=colour, linewidth=1.8, alpha=0.5)
+                shown = name if place == 0 else None
+                axes.plot(
+                    [100 * value], [y], color=colour, marker=_MARKS[name], markersize=4.5, linestyle="", label=shown
+                )
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.set_xlabel("%")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside upper left", ncols=3, handlelength=1.0, columnspacing=1)
         return themed_svg(figure)

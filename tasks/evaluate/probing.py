@@ -13,9 +13,10 @@ import numpy.typing as npt
 from storage.keys import JSON
 from tasks.evaluate.context import Context
 from tasks.evaluate.features import BACKBONE, BATCH_IMAGES, LayerExtractor, load_layer_extractors
-from tasks.evaluate.ridge import Metric, Scores, fit_probe
+from tasks.evaluate.ridge import Metric, Scores, draw_halves, fit_probe
 from tasks.evaluate.search import Features, nearest_rows
 from tasks.evaluate.spill import Spill
+from tasks.records import Progress
 
 NUM_NEIGHBOURS = 20
 LINEAR, NEIGHBOURS = "linear probe", f"{NUM_NEIGHBOURS}-NN"
@@ -53,28 +54,26 @@ def probe_layers(context: Context, train: Labelled, test: Labelled, most: int, m
     `most`: features of a layer; `metric`: by which the strength is chosen between halves of the training images, that
     the seed draws.
     """
-    halves = np.random.default_rng(context.seed).permutation(len(train.images)) % 2
+    halves = draw_halves(len(train.images), context.seed)
     # A label that does not count pulls neither way.
     counted = train.labels != 0
     means = (train.labels * counted).sum(axis=0) / np.maximum(counted.sum(axis=0), 1)
     targets = np.where(counted, train.labels, means).astype(np.float32)
     probed = Probed()
     extractors = load_layer_extractors(context.judged, most, context.device)
-    for number, (kind, extract) in enumerate(extractors.items()):
+    for kind, extract in extractors.items():
         with tempfile.TemporaryDirectory(prefix="tritrack-layers-") as folder:
-            told = f"features and probes: {kind}"
-            context.progress(number, len(extractors), told)
-            learned = extract_layers(train.images, extract, Path(folder) / "train")
-            asked = extract_layers(test.images, extract, Path(folder) / "test")
+            learned = extract_layers(train.images, extract, Path(folder) / "train", context.progress, kind)
+            asked = extract_layers(test.images, extract, Path(folder) / "test", context.progress, kind)
             strengths: dict[str, JSON] = {}
-            for layer, features in learned.items():
+            for done, (layer, features) in enumerate(learned.items()):
+                context.progress(done, len(learned), f"{kind}: probes")
                 probe = fit_probe(features, targets, halves, metric)
                 strengths[layer] = probe.strength
                 probed.scores.setdefault((LINEAR, layer), {})[kind] = probe.scores(asked[layer])
             probed.strengths[kind] = strengths
             votes = neighbour_votes(learned[BACKBONE], train.labels, asked[BACKBONE])
             probed.scores.setdefault((NEIGHBOURS, BACKBONE), {})[kind] = votes
-    context.progress(len(extractors), len(extractors), "features and probes")
     return probed
 
 
@@ -97,11 +96,14 @@ def note_of(probe: str, layer: str) -> str:
     return f"linear probe on the frozen {layer}"
 
 
-def extract_layers(images: Images, extract: LayerExtractor, folder: Path) -> Mapping[str, Features]:
+def extract_layers(
+    images: Images, extract: LayerExtractor, folder: Path, progress: Progress, kind: str
+) -> Mapping[str, Features]:
     """The features (N, F) of images by layer, mapped from files of a folder that is made."""
     folder.mkdir()
     spills: dict[str, Spill] = {}
     for first in range(0, len(images), BATCH_IMAGES):
+        progress(first, len(images), f"{kind}: features")
         for layer, found in extract(np.array(images[first : first + BATCH_IMAGES])).items():
             if layer not in spills:
                 spills[layer] = Spill(folder / f"{len(spills)}.raw")

@@ -15,9 +15,11 @@ from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Failure
+from tasks.evaluate.breakdown import breakdowns, whole_scores
 from tasks.evaluate.curves import training_curves
+from tasks.evaluate.filters import filter_pictures
 from tasks.evaluate.forest import forests
-from tasks.evaluate.gallery import QueryPicture, query_pictures, track_pictures, triplet_pictures
+from tasks.evaluate.gallery import QueryPicture, query_pictures, stored_pictures, track_pictures, triplet_pictures
 from tasks.evaluate.key import SHOWN_LIBRARIES
 from tasks.evaluate.pages.rendering import clean_words, render
 from tasks.evaluate.pairs import Pair, read_pairs
@@ -28,6 +30,7 @@ from tasks.records import Progress, no_progress
 _log = logging.getLogger(__name__)
 
 _COUNTED_UNITS = 500  # track manifests that are read for the counts; more would cost a request each
+_PLOTTED = 4  # metrics of a benchmark
 _LISTED = 200  # rows of a table on the page
 
 
@@ -114,7 +117,7 @@ def _page(
         benchmark: queries for benchmark, unit in measured.items() if (queries := query_pictures(root, unit))
     }
     progress(4, 5, "page")
-    plots = forests(scores)
+    plots = forests(_leading(whole_scores(scores)))
     return {
         "name": name,
         "features": FEATURES,
@@ -132,6 +135,9 @@ def _page(
         "tracks": drawn,
         "triplets": shown,
         "neighbours": neighbours,
+        "breakdowns": breakdowns(scores),
+        "filters": filter_pictures(root, trained),
+        "pictures": {name: rows for name, unit in measured.items() if (rows := stored_pictures(root, unit))},
         "curves": training_curves(read_table(root, trained.files["metrics.parquet"])),
         "failures": _failed(failures)[:_LISTED],
         "num_failures": len(failures),
@@ -142,6 +148,15 @@ def _page(
         "seed": document.recipe.seed,
         "trained": trained,
     }
+
+
+def _leading(scores: Sequence[Score]) -> list[Score]:
+    """The scores of each benchmark's first metrics: the table has all, a plot of each would bury the page."""
+    metrics: dict[str, dict[str, None]] = {}
+    for score in scores:
+        metrics.setdefault(score.benchmark, {})[score.metric] = None
+    leading = {name: list(found)[:_PLOTTED] for name, found in metrics.items()}
+    return [score for score in scores if score.metric in leading[score.benchmark]]
 
 
 def _before(plots: Sequence[Any], place: int) -> set[str]:

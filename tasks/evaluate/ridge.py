@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from tasks.evaluate.search import Features
 # alike share the weight evenly. Half an order of magnitude apart; the best of nearly every layer lay among them.
 STRENGTHS = (0.3, 1.0, 3.0)
 _BLOCK_ROWS = 4096
-_MOST_KERNEL_ROWS = 8192  # a kernel of so many rows is 268 MB
+MOST_CHOOSING = 2048  # rows that choose the strength: the penalty that serves them serves more of them too
 
 Scores = npt.NDArray[np.float32]  # (N, C)
 Metric = Callable[[Scores, npt.NDArray[np.int64]], float]
@@ -43,90 +42,57 @@ class Probe:
         return np.concatenate(blocks)
 
 
+def draw_halves(num_rows: int, seed: int) -> npt.NDArray[np.int64]:
+    """(N,): two halves of the rows, 0 and 1, that the seed draws; beyond `MOST_CHOOSING` a row is in neither, -1."""
+    order = np.random.default_rng(seed).permutation(num_rows)
+    return np.where(order < MOST_CHOOSING, order % 2, -1)
+
+
 def fit_probe(
     features: Features, targets: npt.NDArray[np.float32], halves: npt.NDArray[np.int64], metric: Metric
 ) -> Probe:
     """The least squares fit of targets (N, C) by standardised features (N, F), with an L2 penalty.
 
-    The strength is that of the highest metric of rows whose half (N,) of 0 and 1 was not fitted, a mean of both. All
-    fits share the mean and scale of all rows. Features may be mapped from disk: memory holds matrices of F x F, or of
-    N x N and N x F where rows are few.
+    The strength is that of the highest metric of rows whose half (N,) was not fitted, a mean of both; see
+    `draw_halves`. All fits share the mean and scale of all rows. Features may be mapped from disk: memory holds a
+    block of rows and a few matrices of F x F.
     """
     mean, scale = _moments(features)
     bias = targets.mean(axis=0)
-    num_rows, width = features.shape
-    system = _Kernel if num_rows <= min(2 * width, _MOST_KERNEL_ROWS) else _Gram
-    fits = system(features, mean, scale, targets - bias, halves)
+    width = features.shape[1]
+    (chosen,) = np.nonzero(halves >= 0)
+    few = _standard(features[chosen], mean, scale)
+    strength = _best_strength(few, chosen, targets - bias, bias, halves, metric)
+    if len(features) <= width:
+        rows = _standard(features, mean, scale)
+        weights = rows.T @ _solved(rows @ rows.T, targets - bias, strength * width)
+    else:
+        gram, side = np.zeros((width, width), np.float32), np.zeros((width, targets.shape[1]), np.float32)
+        for each, block in _standardised(features, mean, scale):
+            gram += block.T @ block
+            side += block.T @ (targets[each] - bias)
+        weights = _solved(gram, side, strength * width)
+    return Probe(mean, scale, np.asarray(weights, np.float32), bias, strength)
+
+
+def _best_strength(
+    features: Features,
+    rows: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.float32],
+    bias: npt.NDArray[np.float32],
+    halves: npt.NDArray[np.int64],
+    metric: Metric,
+) -> float:
+    """Of the fits of one half of features (n, F), which are those of some rows (n,), judged by the other half."""
+    kernel = features @ features.T  # the fit of few rows: (X X' + penalty) a = Y, and the weights X' a
     reached = np.zeros(len(STRENGTHS))
     for half in (0, 1):
-        (others,) = np.nonzero(halves != half)
-        reached += [metric(scores + bias, others) for scores in fits.scores_of_others(half)]
-    strength = STRENGTHS[int(reached.argmax())]
-    return Probe(mean, scale, fits.weights(strength), bias, strength)
-
-
-class _Kernel:
-    """The system of rows: (X X' + penalty) a = Y, and the weights X' a."""
-
-    def __init__(
-        self,
-        features: Features,
-        mean: npt.NDArray[np.float32],
-        scale: npt.NDArray[np.float32],
-        targets: npt.NDArray[np.float32],
-        halves: npt.NDArray[np.int64],
-    ) -> None:
-        self._rows = np.concatenate([block for _, block in _standardised(features, mean, scale)])
-        self._kernel = self._rows @ self._rows.T
-        self._targets = targets
-        self._halves = [np.flatnonzero(halves == half) for half in (0, 1)]
-
-    def scores_of_others(self, half: int) -> list[Scores]:
-        """The scores, but for the bias, that fits of a half give the other one, by strength."""
-        mine, others = self._halves[half], self._halves[1 - half]
-        kernel, across = self._kernel[np.ix_(mine, mine)], self._kernel[np.ix_(others, mine)]
-        return [across @ _solved(kernel, self._targets[mine], self._penalty(each)) for each in STRENGTHS]
-
-    def weights(self, strength: float) -> npt.NDArray[np.float32]:
-        """The weights (F, C) of all rows."""
-        return np.asarray(self._rows.T @ _solved(self._kernel, self._targets, self._penalty(strength)))
-
-    def _penalty(self, strength: float) -> float:
-        return float(strength * self._rows.shape[1])
-
-
-class _Gram:
-    """The system of columns: (X' X + penalty) w = X' Y."""
-
-    def __init__(
-        self,
-        features: Features,
-        mean: npt.NDArray[np.float32],
-        scale: npt.NDArray[np.float32],
-        targets: npt.NDArray[np.float32],
-        halves: npt.NDArray[np.int64],
-    ) -> None:
-        self._width = features.shape[1]
-        self._blocks = partial(_standardised, features, mean, scale)
-        self._halves = halves
-        self._grams = np.zeros((2, self._width, self._width), np.float32)
-        self._sides = np.zeros((2, self._width, targets.shape[1]), np.float32)
-        for rows, block in self._blocks():
-            for half in (0, 1):
-                mine = block[halves[rows] == half]
-                self._grams[half] += mine.T @ mine
-                self._sides[half] += mine.T @ targets[rows][halves[rows] == half]
-
-    def scores_of_others(self, half: int) -> list[Scores]:
-        """As of `_Kernel`."""
-        fits = [_solved(self._grams[half], self._sides[half], each * self._width) for each in STRENGTHS]
-        together = np.hstack(fits)
-        found = [block[self._halves[rows] != half] @ together for rows, block in self._blocks()]
-        return np.split(np.concatenate(found), len(STRENGTHS), axis=1)
-
-    def weights(self, strength: float) -> npt.NDArray[np.float32]:
-        """As of `_Kernel`."""
-        return _solved(self._grams.sum(axis=0), self._sides.sum(axis=0), strength * self._width)
+        mine, others = np.flatnonzero(halves[rows] == half), np.flatnonzero(halves[rows] == 1 - half)
+        inside, across = kernel[np.ix_(mine, mine)], kernel[np.ix_(others, mine)]
+        for place, strength in enumerate(STRENGTHS):
+            found = across @ _solved(inside, targets[rows[mine]], strength * features.shape[1])
+            reached[place] += metric(np.asarray(found + bias, np.float32), rows[others])
+    return STRENGTHS[int(reached.argmax())]
 
 
 def _solved(matrix: npt.NDArray[np.float32], side: npt.NDArray[np.float32], penalty: float) -> npt.NDArray[np.float32]:
@@ -154,4 +120,8 @@ def _standardised(
     """Rows (n, F) of standardised features, a block at a time."""
     for first in range(0, len(features), _BLOCK_ROWS):
         rows = slice(first, min(first + _BLOCK_ROWS, len(features)))
-        yield rows, (features[rows] - mean) / scale
+        yield rows, _standard(features[rows], mean, scale)
+
+
+def _standard(features: Features, mean: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> Features:
+    return np.asarray((features - mean) / scale, np.float32)

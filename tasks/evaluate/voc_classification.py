@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,14 +19,13 @@ from tasks.evaluate.probing import LINEAR, Images, Labelled, Labels, Part, note_
 from tasks.evaluate.ridge import Metric, Scores
 from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.spill import Spill
-from tasks.voc import Box, image_names, read_annotation, read_image
+from tasks.evaluate.voc_images import names_apart, readable_images, squeezed
+from tasks.voc import Box
 
 NAME = "voc_classification"
 LEAST_POSITIVES = 10  # test images with a class; of fewer the average precision says little
 _FORMS = {"area": "", "eleven": ", 11 points"}  # of `AveragePrecision`, and what a metric's name is continued by
 _RANDOM_ORDERS = 100  # behind what guessing scores
-
-_log = logging.getLogger(__name__)
 
 
 def run(context: Context) -> Result:
@@ -39,7 +36,7 @@ def run(context: Context) -> Result:
     """
     devkit, config = Path(context.data), context.config
     splits = (config.voc_classification_train_split, config.voc_classification_test_split)
-    named = [image_names(devkit, split) for split in splits]
+    named = names_apart(devkit, *splits)
     with tempfile.TemporaryDirectory(prefix="tritrack-voc-") as folder:
         sets = [
             _read(context, devkit, split, names, Path(folder) / f"{number}.raw")
@@ -82,24 +79,12 @@ def labels_of(boxes: Sequence[Sequence[Box]], classes: Sequence[str]) -> Labels:
 def _read(context: Context, devkit: Path, split: str, names: Sequence[str], path: Path) -> _Set:
     """The images of a split that can be read, as squares mapped from `path`, and their objects."""
     squares, boxes = Spill(path), []
-    side_px = context.judged.side_px
-    for done, name in enumerate(names):
-        context.progress(done, len(names), f"images of {split}")
-        try:
-            found, image = read_annotation(devkit, name).boxes, read_image(devkit, name)
-        except ValueError as error:
-            _log.warning("left out: %s", error)
-            continue
-        squares.add(_squeezed(image, side_px)[None])
+    for _, found, image in readable_images(devkit, names, context.progress, f"images of {split}"):
+        squares.add(squeezed(image, context.judged.side_px)[None])
         boxes.append(found)
     if len(boxes) < 2:
         raise ValueError(f"voc: split {split!r} of {str(devkit)!r} has {len(boxes)} readable images; restore its files")
     return _Set(np.asarray(squares.mapped(), np.uint8), boxes)
-
-
-def _squeezed(image: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
-    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= side_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side_px, side_px), interpolation=interpolation), np.uint8)
 
 
 def _mean_area(labels: Labels) -> Metric:

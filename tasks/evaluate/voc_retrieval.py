@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,14 +18,13 @@ from tasks.evaluate.pictures import encode_jpeg
 from tasks.evaluate.scores import Score, no_score, score_rows
 from tasks.evaluate.search import Features, nearest_rows
 from tasks.evaluate.spill import Spill
-from tasks.voc import Box, cut_square, image_names, read_annotation, read_image
+from tasks.evaluate.voc_images import names_apart, readable_images, squeezed
+from tasks.voc import Box, cut_square, read_image
 
 NAME = "voc_retrieval"
 LEAST_QUERIES = 10  # of a class; of fewer its precision says little
 MIN_SIDE_PX = 16  # a smaller box shows no shape
 _PICTURE_PX = 128  # of a side on the page
-
-_log = logging.getLogger(__name__)
 
 
 def run(context: Context) -> Result:
@@ -39,9 +36,7 @@ def run(context: Context) -> Result:
     """
     devkit, config = Path(context.data), context.config
     splits = (config.voc_retrieval_query_split, config.voc_retrieval_gallery_split)
-    if splits[0] == splits[1]:
-        raise ValueError(f"evaluate.voc_retrieval_gallery_split: {splits[1]!r} holds the queries; give another split")
-    named = [image_names(devkit, split) for split in splits]
+    named = names_apart(devkit, *splits)
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="tritrack-voc-") as folder:
         queries, gallery = (
@@ -85,24 +80,20 @@ def _objects(
     images: list[int] = []
     boxes: list[Box] = []
     waiting: list[npt.NDArray[np.uint8]] = []
-    for number, name in enumerate(names):
-        context.progress(number, len(names), f"objects of {split}")
-        try:
-            found, image = read_annotation(devkit, name).boxes, read_image(devkit, name)
-        except ValueError as error:
-            _log.warning("left out: %s", error)
-            counts["images_unreadable"] += 1
-            continue
+    read = 0
+    for place, found, image in readable_images(devkit, names, context.progress, f"objects of {split}"):
+        read += 1
         for box in found:
             if reason := _unfit(box, image):
                 counts[f"boxes_{reason}"] += 1
                 continue
             boxes.append(box)
-            images.append(number)
-            waiting.append(_square(image, box, context.judged.side_px))
+            images.append(place)
+            waiting.append(squeezed(cut_square(image, box), context.judged.side_px))
         if len(waiting) >= BATCH_IMAGES:
             _extract(extractors, waiting, spills)
     _extract(extractors, waiting, spills)
+    counts["images_unreadable"] += len(names) - read
     if not boxes:
         raise ValueError(f"voc: no object of split {split!r} of {str(devkit)!r} can be cut; give another split")
     features = {kind: np.asarray(spill.mapped(), np.float32) for kind, spill in spills.items()}
@@ -117,13 +108,8 @@ def _unfit(box: Box, image: npt.NDArray[np.uint8]) -> str:
     if min(right - left, bottom - top) < MIN_SIDE_PX:
         return "small"
     height, width = image.shape[:2]
-    return "outside" if right <= 0 or bottom <= 0 or left >= width or top >= height else ""
-
-
-def _square(image: npt.NDArray[np.uint8], box: Box, side_px: int) -> npt.NDArray[np.uint8]:
-    square = cut_square(image, box)
-    interpolation = cv2.INTER_AREA if min(square.shape[:2]) >= side_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(square, (side_px, side_px), interpolation=interpolation), np.uint8)
+    # To a pixel, as some annotators counted from 0; further off, it is not this image that was annotated.
+    return "" if min(left, top) >= -1 and right <= width + 1 and bottom <= height + 1 else "outside"
 
 
 def _extract(
@@ -187,7 +173,7 @@ def _neighbours(
 
     def item(objects: _Objects, row: int) -> Item:
         box, name = objects.boxes[row], objects.names[objects.images[row]]
-        return Item(name, box.name, encode_jpeg(_square(read_image(devkit, name), box, _PICTURE_PX)))
+        return Item(name, box.name, encode_jpeg(squeezed(cut_square(read_image(devkit, name), box), _PICTURE_PX)))
 
     return neighbour_rows(
         range(len(chosen)),

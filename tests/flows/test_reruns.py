@@ -20,7 +20,6 @@ AFTER_TRACK = TRACK | AFTER_SHARD
 
 # The value that each parameter changes to, and the stages that run again then. A download that gives the same video
 # (as here) makes nothing after it run: what follows goes by the bytes.
-PATHS = frozenset({"evaluate.labels", "evaluate.supervised", "evaluate.voc", "evaluate.images"})  # by their contents
 TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "seed": (1, AFTER_SHARD),  # of the triplets' negatives, of training and of the intervals
     "download.max_height_px": (240, DOWNLOAD),
@@ -125,19 +124,12 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.benchmarks": (("classification",), EVALUATE),
     "evaluate.labels": ("labels.parquet", EVALUATE),
     "evaluate.supervised": ("labels.parquet", EVALUATE),
+    "evaluate.davis": ("labels.parquet", EVALUATE),
+    "evaluate.nyu": ("labels.parquet", EVALUATE),
     "evaluate.bootstrap_samples": (200, EVALUATE),
     "evaluate.audit_videos": (3, EVALUATE),
     "evaluate.classification_crops_per_video": (5, EVALUATE),
     "evaluate.classification_min_visibility": (0.1, EVALUATE),
-    "evaluate.voc_classification_train_split": ("train", EVALUATE),
-    "evaluate.voc_classification_test_split": ("val", EVALUATE),
-    "evaluate.voc_classification_most_features": (1000, EVALUATE),
-    "evaluate.image_classification_most_features": (1000, EVALUATE),
-    "evaluate.voc_retrieval_query_split": ("val", EVALUATE),
-    "evaluate.voc_retrieval_gallery_split": ("train", EVALUATE),
-    "evaluate.voc_retrieval_depth": (5, EVALUATE),
-    "evaluate.voc": ("voc", EVALUATE),
-    "evaluate.images": ("images", EVALUATE),
     # Detection runs by request alone; test_detection.py has what its parameters change.
     "evaluate.detection_train_split": ("train", NONE),
     "evaluate.detection_test_split": ("val", NONE),
@@ -155,6 +147,29 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.detection_dropout": (0.1, NONE),
     "evaluate.detection_checkpoint_every_steps": (9, NONE),
     "evaluate.detection_classifier": ("softmax", NONE),
+    "evaluate.voc_classification_train_split": ("train", EVALUATE),
+    "evaluate.voc_classification_test_split": ("val", EVALUATE),
+    "evaluate.voc_classification_most_features": (1000, EVALUATE),
+    "evaluate.image_classification_most_features": (1000, EVALUATE),
+    "evaluate.voc_retrieval_query_split": ("val", EVALUATE),
+    "evaluate.voc_retrieval_gallery_split": ("train", EVALUATE),
+    "evaluate.voc_retrieval_depth": (5, EVALUATE),
+    "evaluate.voc": ("labels.parquet", EVALUATE),
+    "evaluate.images": ("labels.parquet", EVALUATE),
+    "evaluate.propagation_split": ("train", EVALUATE),
+    "evaluate.propagation_layer": ("conv2", EVALUATE),
+    "evaluate.propagation_side_px": (240, EVALUATE),
+    "evaluate.propagation_top_k": (10, EVALUATE),
+    "evaluate.propagation_frames": (20, EVALUATE),
+    "evaluate.propagation_radius": (6, EVALUATE),
+    "evaluate.propagation_temperature": (0.05, EVALUATE),
+    "evaluate.normals_axes": ("x y z", EVALUATE),
+    "evaluate.normals_window_px": (9, EVALUATE),
+    "evaluate.normals_input_px": (128, EVALUATE),
+    "evaluate.normals_hidden": (64, EVALUATE),
+    "evaluate.normals_steps": (10, EVALUATE),
+    "evaluate.normals_batch_images": (8, EVALUATE),
+    "evaluate.normals_learning_rate": (0.1, EVALUATE),
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
     "execution.videos_together": (4, NONE),
@@ -162,9 +177,10 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),
 }
+# Their files are of no use to a planner, which takes their digests.
+OUTSIDE = ("labels", "supervised", "voc", "images", "davis", "nyu")
 # They do not go with the others: below.
 OTHERS = {"execution.keep_videos", "train.machines"}
-_OUTSIDE = ("voc", "images")  # fields of what benchmarks read besides the labels
 
 
 @pytest.fixture(scope="module")
@@ -173,19 +189,17 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels")
     (folder / "labels.parquet").write_bytes(b"other")
     (folder / "first.parquet").write_bytes(b"first")
-    for name in _OUTSIDE:
-        (folder / f"first {name}").write_bytes(b"first")
-        (folder / name).write_bytes(b"other")
     return folder
 
 
 def _configure(labels: Path, name: str = "", value: Any = None) -> RunConfig:
     document = chosen().model_dump()
-    document["evaluate"] |= {"labels": str(labels / "first.parquet")}
-    document["evaluate"] |= {each: str(labels / f"first {each}") for each in _OUTSIDE}
+    document["evaluate"] |= dict.fromkeys(set(OUTSIDE) - {"supervised"}, str(labels / "first.parquet"))
     section, _, field = name.rpartition(".")
     if name:
-        (document[section] if section else document)[field] = str(labels / value) if name in PATHS else value
+        (document[section] if section else document)[field] = (
+            str(labels / value) if section == "evaluate" and field in OUTSIDE else value
+        )
     return RunConfig.model_validate(document)
 
 

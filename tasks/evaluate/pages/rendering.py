@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tasks.evaluate.forest import percent, points
+from tasks.evaluate.forest import amount, bounds, percent, points
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -24,7 +24,9 @@ def render(template: str, page: Mapping[str, Any], **filters: Callable[[Any], st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "grouped": _grouped, "clean": clean_words} | filters
+    of_scores: dict[str, Callable[..., str]] = {"amount": amount, "bounds": bounds}
+    of_all = {"percent": percent, "points": points, "grouped": _grouped, "clean": clean_words}
+    environment.filters |= of_all | of_scores | filters
     return environment.get_template(template).render(page)
 
 

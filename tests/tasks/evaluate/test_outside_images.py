@@ -143,7 +143,7 @@ def test_objects_of_voc_are_retrieved(finished: Any, voc: Path) -> None:
     assert set(whole) == KINDS
     assert whole["hog"]["value"] > 0.8 > whole["hog"]["chance"]
     assert (whole["hog"]["num_items"], whole["hog"]["num_clusters"]) == (33, 32), "two objects of one image go together"
-    used = {"queries": 33, "gallery": 41, "queries_of_unknown_class": 0}
+    used = {"queries": 33, "gallery": 41, "queries_of_unknown_class": 0, "images_unreadable": 0}
     assert manifest.counts == used | {"boxes_difficult": 2, "boxes_small": 2}
     rows = read_table(finished.root, manifest.files["neighbours.parquet"]).to_pylist()
     queries = {row["query"]: row for row in rows if row["rank"] == 0}
@@ -174,8 +174,11 @@ def test_bad_images_are_left_out_and_counted(
     shutil.copytree(pictures, folder)
     (devkit / "JPEGImages" / "000003.jpg").write_bytes(b"none")
     (devkit / "Annotations" / "000045.xml").write_text("<annotation/>")
-    for name in ("voc_classification", "voc_retrieval"):
-        assert _run(finished, name, devkit).counts["images_unreadable"] == 2
+    path = devkit / "Annotations" / "000007.xml"
+    path.write_text(path.read_text().replace("</annotation>", _BOX.format("bar", 0, 1, 1, 1e308, 30) + "</annotation>"))
+    counts = [_run(finished, name, devkit).counts for name in ("voc_classification", "voc_retrieval")]
+    assert [each["images_unreadable"] for each in counts] == [2, 2]
+    assert counts[1]["boxes_outside"] == 1
     assert "000003.jpg' is no image" in caplog.text
     assert "000045.xml' tells no size" in caplog.text
     (folder / "train" / "disc" / "0.jpg").write_bytes(b"none")
@@ -190,7 +193,12 @@ def test_bad_images_are_left_out_and_counted(
     [
         ("voc_classification", {"voc_classification_test_split": "val"}, "val.txt' cannot be read.*: test, trainval$"),
         ("voc_retrieval", {"voc_retrieval_query_split": "val"}, "val.txt' cannot be read; .*: test, trainval$"),
-        ("voc_retrieval", {"voc_retrieval_query_split": "trainval"}, "'trainval' holds the queries; give another"),
+        (
+            "voc_retrieval",
+            {"voc_retrieval_query_split": "trainval"},
+            "'trainval' .* share 40 images, such as 000000; give",
+        ),
+        ("voc_classification", {"voc_classification_test_split": "trainval"}, "'trainval' .* share 40 images"),
     ],
 )
 def test_wrong_splits_are_named_in_one_line(

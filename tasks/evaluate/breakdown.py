@@ -1,0 +1,67 @@
+"""A benchmark's figure by class, and by layer: the metrics that say the same of a part, drawn in one plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tasks.evaluate.plots import Bounds, parts_plot
+from tasks.evaluate.scores import Score
+
+_DRAWN = ("trained", "untrained", "hog")  # more marks in a row could not be told apart
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One plot: whose it is, what its rows are, and its SVG."""
+
+    benchmark: str
+    title: str
+    svg: Markup
+
+
+def breakdowns(scores: Sequence[Score]) -> list[Breakdown]:
+    """The plots of all benchmarks that have classes or layers, with 95 % intervals."""
+    parts: dict[tuple[str, str], dict[str, dict[str, Bounds]]] = {}
+    heads = _heads(scores)
+    for score in scores:
+        part = _part(score.metric, heads[score.benchmark])
+        # The plot is of one form of average precision; the table has both.
+        if part and score.value is not None and score.features in _DRAWN and not score.metric.endswith("11 points"):
+            kind, name = part
+            of_part = parts.setdefault((score.benchmark, kind), {}).setdefault(name, {})
+            of_part[score.features] = (score.value, score.low, score.high)
+    return [
+        Breakdown(benchmark, f"{heads[benchmark]} by {kind}", parts_plot(list(rows), list(rows.values())))
+        for (benchmark, kind), rows in parts.items()
+    ]
+
+
+def whole_scores(scores: Sequence[Score]) -> list[Score]:
+    """The scores that are of no part: those that stand for their benchmark."""
+    heads = _heads(scores)
+    return [score for score in scores if _part(score.metric, heads[score.benchmark]) is None]
+
+
+def _heads(scores: Sequence[Score]) -> dict[str, str]:
+    """The first metric of each benchmark."""
+    heads: dict[str, str] = {}
+    for score in scores:
+        heads.setdefault(score.benchmark, score.metric)
+    return heads
+
+
+def _part(metric: str, head: str) -> tuple[str, str] | None:
+    """("class" or "layer", its name) of a metric that says of a part what the benchmark's first one says of all.
+
+    "AP car" and "precision@20 car" are of a class; "mAP, conv3" is of a layer.
+    """
+    starts = [(f"{head}, ", "layer"), *([("AP ", "class")] if head == "mAP" else [])]
+    if head.startswith("precision@"):
+        starts.append((f"{head} ", "class"))
+    for start, kind in starts:
+        if metric.startswith(start):
+            return kind, metric.removeprefix(start)
+    return None
