@@ -198,7 +198,7 @@ def record_shard(version: Version, plan: ShardPlan, outcomes: Mapping[str, Outco
 
 
 def record_units(version: Version, units: Mapping[str, UnitEntry]) -> Version:
-    """Name the units that reduce over the data set: "train", "evaluate/<benchmark>"; and "audit"."""
+    """Name units that no source has: "train", "evaluate/<benchmark>", "audit", "proposals/<part>"."""
     return replace(version, units={**version.units, **units})
 
 

@@ -117,10 +117,10 @@ class UnitEntry:
 class Version:
     """The state of a data set: outcomes by source id and video, shards, and the units that reduce over it.
 
-    `units` maps "triplets", "train", "audit" and "evaluate/<benchmark>" to their units; `recipes` the digests that
-    entries name to recipes as JSON. `tables` says where its tables lie. `fetched`: rows of the metadata table by source
-    id, as `storage.metadata.metadata_row` makes them, that a change adds or puts in the place of others; empty in a
-    version that was read.
+    `units` maps "triplets", "train", "audit", "evaluate/<benchmark>" and "proposals/<part>" to their units; `recipes`
+    the digests that entries name to recipes as JSON. `tables` says where its tables lie. `fetched`: rows of the
+    metadata table by source id, as `storage.metadata.metadata_row` makes them, that a change adds or puts in the place
+    of others; empty in a version that was read.
     """
 
     name: str

@@ -20,6 +20,7 @@ from tasks.evaluate.context import Context, Result
 from tasks.evaluate.inputs import Inputs
 from tasks.evaluate.judged import load_judged
 from tasks.evaluate.neighbours import NEIGHBOUR_SCHEMA
+from tasks.evaluate.resuming import Attempts
 from tasks.evaluate.scores import DRAW_SCHEMA, Score, draw_records, record_of
 from tasks.records import SCORE_SCHEMA, Progress, no_progress
 from tasks.variants import load_variant
@@ -60,11 +61,13 @@ def run_benchmark(
         config=config,
         seed=seed,
         device=resolve_device(device),
+        attempts=Attempts(root, document),
         proposals=inputs.proposals,
         progress=progress,
     )
     result = benchmark.run(context)
     manifest = commit_result(root, document, result, time.monotonic() - started, str(context.device))
+    context.attempts.clear()
     _log.info("evaluated %s: %s, in %.1f s", name, _headline(result.scores), manifest.seconds)
     return manifest
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.configuration import StageConfig
+from tasks.configuration import StageConfig, outside_key
 from tasks.evaluate import BENCHMARKS, BY_REQUEST
 
 
@@ -68,6 +68,9 @@ class EvaluateConfig(StageConfig):
     detection_momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of fine-tuning.")
     detection_weight_decay: float = Field(0.0005, ge=0, description="Weight decay of fine-tuning.")
     detection_dropout: float = Field(0.5, ge=0, lt=1, description="Dropout behind the new fully connected layers.")
+    detection_checkpoint_every_steps: int = outside_key(
+        2000, "Steps of fine-tuning after which a killed run goes on from there.", ge=1
+    )
     detection_classifier: Literal["svm", "softmax"] = Field(
         "svm", description="What scores regions: linear SVMs on fc7 with hard negatives, or the fine-tuned softmax."
     )

@@ -14,6 +14,7 @@ from storage.root import Root
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.judged import Judged
 from tasks.evaluate.neighbours import Neighbour
+from tasks.evaluate.resuming import Attempts
 from tasks.evaluate.scores import Score
 from tasks.records import Progress, no_progress
 
@@ -24,6 +25,7 @@ class Context:
 
     `judged`: the networks that are compared. `data`: the local path of what the benchmark reads (`DATA`), or "".
     `triplets`: a committed unit, for the benchmarks of held-out tracks alone. `proposals`: keys of units.
+    `attempts`: where long work keeps its state while the unit is not committed.
     """
 
     root: Root
@@ -33,6 +35,7 @@ class Context:
     config: EvaluateConfig
     seed: int
     device: torch.device
+    attempts: Attempts
     proposals: tuple[str, ...] = ()
     progress: Progress = no_progress
 

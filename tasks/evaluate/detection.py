@@ -163,6 +163,7 @@ def _train(
         context.config,
         context.seed,
         context.device,
+        context.attempts,
         context.progress,
     )
     del images

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.evaluate.average_precision import AveragePrecision, Detections, Ranking, Truths, match_detections
+from tasks.bootstrap import Resampled, draw_items
+from tasks.evaluate.average_precision import Detections, Ranking, Truths, match_detections
 from tasks.evaluate.overlap import Boxes, overlaps, suppress
-from tasks.evaluate.scores import Score, no_score, statistic_rows
+from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.windows import Annotated
 from tasks.records import BOX
 
@@ -30,7 +30,11 @@ SHOWN_AN_IMAGE = 100  # detections of an image that are stored; the figures coun
 LEAST_OBJECTS = 10  # of a class in the test images, below which its figure would be noise
 _SUPPRESSED_ABOVE = 0.3  # R-CNN's
 _MOST_OF_A_CLASS = 100  # R-CNN's, an image
-_FORMS = {"": "area under the precision-recall curve (VOC 2010 on)", ", 11 points": "at 11 recalls (VOC 2007)"}
+# Of `AveragePrecision`: what a metric's name is continued by, and what it is.
+_FORMS = {
+    "area": ("", "area under the precision-recall curve (VOC 2010 on)"),
+    "eleven": (", 11 points", "at 11 recalls (VOC 2007)"),
+}
 
 Row = dict[str, str | float | list[float]]
 
@@ -113,26 +117,25 @@ class Tally:
         if not known:
             reason = f"no class has {LEAST_OBJECTS} objects in the {self.num_images} test images, and one to train on"
             return [no_score(benchmark, "mAP", reason, self.num_images)]
-        remembered = {
-            kind: [_remembered(found.ranking(place, positives[:, place])) for place in known]
+        counts = list(draw_items(self.num_images, samples, SEED))
+        drawn = np.ascontiguousarray(np.reshape(counts, (-1, self.num_images)).T, np.float32)
+        resampled = {
+            kind: [_resampled(found.ranking(place, positives[:, place]), drawn) for place in known]
             for kind, found in self._found.items()
         }
         named = ", ".join(self._classes[place] for place in known)
         meant = f"mean over {len(known)} of {len(self._classes)} classes: {named}"
         rows: list[Score] = []
-        for form, (suffix, told) in enumerate(_FORMS.items()):
-
-            def scored(metric: str, statistics: Mapping[str, Callable[..., float]], told: str) -> list[Score]:
-                return statistic_rows(
-                    benchmark, metric, statistics, self.num_images, samples=samples, note=told, subset=subset
-                )
-
-            means = {kind: _mean(of_classes, form) for kind, of_classes in remembered.items()}
-            rows += scored(f"mAP{suffix}", means, f"{meant}; {told}; {note}")
+        for form, (suffix, told) in _FORMS.items():
+            means = {kind: _mean([each[form] for each in by_class]) for kind, by_class in resampled.items()}
+            words = f"{meant}; {told}; {note}"
+            rows += resampled_rows(benchmark, f"mAP{suffix}", means, self.num_images, note=words, subset=subset)
+        for form, (suffix, told) in _FORMS.items():
             for index, place in enumerate(known):
-                single = {kind: _mean([of_classes[index]], form) for kind, of_classes in remembered.items()}
-                objects = int(positives[:, place].sum())
-                rows += scored(f"AP {self._classes[place]}{suffix}", single, f"{objects} objects; {told}; {note}")
+                single = {kind: by_class[index][form] for kind, by_class in resampled.items()}
+                metric = f"AP {self._classes[place]}{suffix}"
+                words = f"{positives[:, place].sum()} objects; {told}; {note}"
+                rows += resampled_rows(benchmark, metric, single, self.num_images, note=words, subset=subset)
         for place, name in enumerate(self._classes):
             if place not in known:
                 objects = int(positives[:, place].sum())
@@ -142,30 +145,16 @@ class Tally:
         return rows
 
 
-Remembered = Callable[[npt.NDArray[np.int64]], AveragePrecision]
+def _resampled(ranking: Ranking, drawn: npt.NDArray[np.float32]) -> dict[str, Resampled]:
+    """A class's average precision by form, of all images and of every draw (I, S)."""
+    whole, draws = ranking.average_precision(), ranking.average_precisions(drawn)
+    return {form: Resampled(getattr(whole, form), draws[:, whole._fields.index(form)]) for form in _FORMS}
 
 
-def _remembered(ranking: Ranking) -> Remembered:
-    """The average precision of draws, each computed once: both forms, the class and the mean ask for the same."""
-    known: dict[bytes, AveragePrecision] = {}
-
-    def of(draws: npt.NDArray[np.int64]) -> AveragePrecision:
-        digest = hashlib.blake2b(draws.tobytes(), digest_size=16).digest()
-        if digest not in known:
-            known[digest] = ranking.average_precision(draws)
-        return known[digest]
-
-    return of
-
-
-def _mean(of_classes: Sequence[Remembered], form: int) -> Callable[[npt.NDArray[np.int64]], float]:
-    """The mean over the classes that a draw has an object of; NaN where it has none."""
-
-    def mean(draws: npt.NDArray[np.int64]) -> float:
-        values = np.asarray([(found.area, found.eleven)[form] for found in (each(draws) for each in of_classes)])
-        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
-
-    return mean
+def _mean(of_classes: Sequence[Resampled]) -> Resampled:
+    """The mean over classes; a draw leaves out those of which it holds no object, and is NaN where it holds none."""
+    draws = np.ma.masked_invalid(np.stack([each.draws for each in of_classes]))
+    return Resampled(float(np.mean([each.value for each in of_classes])), draws.mean(axis=0).filled(np.nan))
 
 
 def _sized(boxes: Boxes) -> list[list[float]]:

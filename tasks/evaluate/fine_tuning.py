@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from tasks.evaluate.ahead import ahead
 from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.resuming import Attempts
 from tasks.evaluate.warping import Regions, warp_regions
 from tasks.evaluate.windows import Windows, draw_step
 from tasks.networks.images import to_tensor
@@ -104,9 +105,12 @@ def fine_tune(
     config: EvaluateConfig,
     seed: int,
     device: torch.device,
+    attempts: Attempts,
     progress: Progress,
 ) -> dict[str, float]:
     """Train the models in place, side by side on the same regions; the mean loss of the last steps by model.
+
+    A killed run goes on from the newest state in `attempts`, with the regions that come next.
 
     `sides_px`: the inputs of each. SGD with momentum; biases learn at the network's rate, without decay. Raises
     ValueError, in one line, for a model whose loss is no number any more, and for an image that cannot be read.
@@ -114,11 +118,14 @@ def fine_tune(
     optimisers = {name: _optimiser(model, config) for name, model in models.items()}
     for model in models.values():
         model.train().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    first, state = attempts.newest()
+    if first:
+        _restore(models, optimisers, state)
     losses = {name: deque[torch.Tensor](maxlen=_MEAN_STEPS) for name in models}
     means: dict[str, float] = {}
-    batches = ahead(_batches(devkit, images, sorted(set(sides_px.values())), config, seed))
+    batches = ahead(_batches(devkit, images, sorted(set(sides_px.values())), config, seed, first))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for step, (regions, labels) in enumerate(batches):
+        for step, (regions, labels) in enumerate(batches, start=first):
             inputs = {side: network_input(squares, device) for side, squares in regions.items()}
             answers = torch.from_numpy(labels).to(device)
             for name, model in models.items():
@@ -128,6 +135,8 @@ def fine_tune(
             if done % _MEAN_STEPS == 0 or done == config.detection_steps:
                 means = {name: float(torch.stack(list(last)).mean()) for name, last in losses.items()}
                 _check(means, done)
+            if done % config.detection_checkpoint_every_steps == 0:
+                attempts.save(done, _state(models, optimisers))
             progress(done, config.detection_steps, "fine-tuning")
     for model in models.values():
         model.eval()
@@ -167,6 +176,34 @@ def _optimiser(model: RegionClassifier, config: EvaluateConfig) -> torch.optim.S
     return torch.optim.SGD(kept, lr=config.detection_learning_rate, momentum=config.detection_momentum)
 
 
+def _state(
+    models: Mapping[str, RegionClassifier], optimisers: Mapping[str, torch.optim.SGD]
+) -> dict[str, torch.Tensor]:
+    """Weights and momentum of every model, by name."""
+    state: dict[str, torch.Tensor] = {}
+    for kind, model in models.items():
+        for name, parameter in model.named_parameters():
+            state[f"{kind}.weights.{name}"] = parameter
+            momentum = optimisers[kind].state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:  # layers of the network that the backbone does not pass learn nothing
+                state[f"{kind}.momentum.{name}"] = momentum
+    return state
+
+
+def _restore(
+    models: Mapping[str, RegionClassifier],
+    optimisers: Mapping[str, torch.optim.SGD],
+    state: Mapping[str, torch.Tensor],
+) -> None:
+    for kind, model in models.items():
+        for name, parameter in model.named_parameters():
+            with torch.no_grad():
+                parameter.copy_(state[f"{kind}.weights.{name}"])
+            momentum = state.get(f"{kind}.momentum.{name}")
+            if momentum is not None:
+                optimisers[kind].state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+
+
 def _check(means: Mapping[str, float], step: int) -> None:
     if lost := [name for name, mean in means.items() if not math.isfinite(mean)]:
         raise ValueError(
@@ -176,10 +213,10 @@ def _check(means: Mapping[str, float], step: int) -> None:
 
 
 def _batches(
-    devkit: Path, images: Sequence[Windows], sides_px: Sequence[int], config: EvaluateConfig, seed: int
+    devkit: Path, images: Sequence[Windows], sides_px: Sequence[int], config: EvaluateConfig, seed: int, first: int
 ) -> Iterator[tuple[dict[int, Regions], npt.NDArray[np.int64]]]:
     """The regions of each step by side of the input, and their labels (B,)."""
-    for step in range(config.detection_steps):
+    for step in range(first, config.detection_steps):
         squares: dict[int, list[Regions]] = {side: [] for side in sides_px}
         labels = []
         draws = draw_step(images, config.detection_images_per_batch, config.detection_regions_per_batch, seed, step)

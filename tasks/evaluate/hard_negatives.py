@@ -24,11 +24,12 @@ _NEGATIVE_OVERLAP = 0.3
 _STRENGTH = 1e-3  # C
 _BIAS = 10.0  # the constant feature that the bias is the weight of
 _POSITIVE_WEIGHT = 2.0
+_TOLERANCE = 0.1  # liblinear's own for this loss
 _MEAN_LENGTH = 20.0  # of the features, to which all are scaled
 _HARD = -1.0001  # scores from which on a negative is hard
 _EASY = -1.2  # scores below which it is let go
 _RETRAIN_NEGATIVES = 2000
-_MOST_NEGATIVES = 8000  # of a class; the hardest stay
+_MOST_NEGATIVES = 4000  # of a class; the hardest stay
 _MOST_ITERATIONS = 5000
 _UNKNOWN = -10.0  # the score of what no example tells: far below that of any negative
 
@@ -116,6 +117,7 @@ class Machines:
             loss="hinge",
             intercept_scaling=_BIAS,
             class_weight={1: _POSITIVE_WEIGHT},
+            tol=_TOLERANCE,
             max_iter=_MOST_ITERATIONS,
             random_state=self._seed,
         )

@@ -23,7 +23,7 @@ _SHARED = frozenset({"bootstrap_samples"})
 _FEATURE_LIBRARIES = ("numpy", "opencv-contrib-python-headless", "pyarrow", "torch")
 _LIBRARIES = {
     "classification": (*_FEATURE_LIBRARIES, "av", "scikit-learn"),
-    "detection": (*_FEATURE_LIBRARIES, "scikit-learn"),
+    "detection": (*_FEATURE_LIBRARIES, "defusedxml", "scikit-learn", "scipy"),
     "voc_classification": (*_FEATURE_LIBRARIES, "defusedxml", "scipy"),
     "image_classification": (*_FEATURE_LIBRARIES, "scipy"),
     "voc_retrieval": (*_FEATURE_LIBRARIES, "defusedxml"),

@@ -19,6 +19,7 @@ from flows.plan import (
     plan_track,
     plan_train,
     shard_stage,
+    unit_name,
 )
 from flows.record import drop_tracked, record_download, record_shard, record_track, want_again
 from flows.selection import SourceList, known_sources
@@ -28,6 +29,7 @@ from tasks.download.sources import source_at
 from tasks.presets import RunConfig
 from tasks.train.config import TrainConfig
 from tests.flows.imagined import chosen, imagined_outcomes, imagined_run, imagined_sources, imagined_video, ran
+from tests.tasks.evaluate.voc_folder import make_voc
 from tests.tasks.train.shapes import write_shapes
 
 CONFIG = chosen()
@@ -231,6 +233,23 @@ def test_training_on_labelled_images_rests_on_them_alone(first: Version, tmp_pat
     with pytest.raises(ValueError, match=r"train.images: .* is no folder"):
         plan_train(trained, config)
     assert plan_evaluate(Version("new", units={"train": trained.units["train"]}), moved).note.startswith("needs tracks")
+
+
+def test_detection_waits_for_its_proposals_and_finds_them_again(first: Version, tmp_path: Path) -> None:
+    given = imagined_sources(*range(8))
+    asked = {"benchmarks": ("retrieval", "detection"), "voc": str(make_voc(tmp_path / "voc", 3, 2))}
+    config = CONFIG.model_copy(update={"evaluate": CONFIG.evaluate.model_copy(update=asked)})
+    plan = plan_evaluate(first, config)
+    assert [unit.item for unit in plan.units] == ["trainval, part 1", "test, part 1", "detection", "report"]
+    proposals, detection = plan.units[:2], plan.units[2]
+    assert detection.document.inputs["proposals"] == [unit.key for unit in proposals]
+    assert [unit_name(unit) for unit in proposals] == ["proposals/trainval, part 1", "proposals/test, part 1"]
+    done, _ = _run(first, given, config)
+    assert plan_evaluate(done, config).is_idle
+    longer = config.evaluate.model_copy(update={"detection_steps": 5})
+    again = plan_evaluate(done, config.model_copy(update={"evaluate": longer}))
+    assert [unit.item for unit in again.units] == ["detection", "report"]
+    assert set(again.cached) >= {"trainval, part 1", "test, part 1"}
 
 
 def test_planning_imports_nothing_heavy() -> None:

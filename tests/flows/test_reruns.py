@@ -145,6 +145,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.detection_momentum": (0.5, NONE),
     "evaluate.detection_weight_decay": (0.0, NONE),
     "evaluate.detection_dropout": (0.1, NONE),
+    "evaluate.detection_checkpoint_every_steps": (9, NONE),
     "evaluate.detection_classifier": ("softmax", NONE),
     "evaluate.voc_classification_train_split": ("train", EVALUATE),
     "evaluate.voc_classification_test_split": ("val", EVALUATE),

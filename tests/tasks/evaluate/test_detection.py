@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 
 from flows.plan import benchmark_units, proposal_units
 from storage.keys import KeyDocument, Recipe
@@ -24,6 +25,7 @@ from tasks.evaluate.ensemble import run_ensemble
 from tasks.evaluate.inputs import Inputs
 from tasks.evaluate.key import ensemble_document
 from tasks.evaluate.proposals import read_proposals
+from tasks.evaluate.resuming import Attempts
 from tasks.networks.weights import NetworkSpec, untrained_network
 from tasks.presets import RunConfig
 from tests.tasks.evaluate.voc_folder import CLASSES, annotation_xml, make_voc, object_xml
@@ -34,7 +36,7 @@ FIELDS: dict[str, Any] = {
     "bootstrap_samples": 100,
     "detection_proposals": 60,
     "detection_search_px": 64,
-    "detection_steps": 40,
+    "detection_steps": 25,
     "detection_regions_per_batch": 32,
     "detection_images_per_batch": 4,
     "detection_learning_rate": 0.02,
@@ -168,15 +170,50 @@ def _ensemble(measured: Measured, *others: str) -> dict[tuple[str, str], dict[st
     return replace(measured, manifest=manifest).scores()
 
 
-def test_the_same_unit_gives_the_same_scores_again(voc: Path, tmp_path: Path) -> None:
-    config = _configured(voc, detection_steps=2, detection_classifier="softmax")
-    digests = []
-    for number in range(2):
-        root = open_root(str(tmp_path / str(number)))
-        again, made = _run(root, config, _commit_network(root, 2))
-        assert not any(outcome.cached for outcome in made)
-        digests.append([again.manifest.files[name].sha256 for name in ("scores.parquet", "region_scores.parquet")])
-    assert digests[0] == digests[1]
+def test_a_killed_run_goes_on_with_fine_tuning_and_ends_in_the_same_scores(voc: Path, tmp_path: Path) -> None:
+    config = _configured(voc, detection_steps=6, detection_checkpoint_every_steps=2, detection_classifier="softmax")
+    whole, killed = (open_root(str(tmp_path / name)) for name in ("whole", "killed"))
+    train = _commit_network(whole, 2)
+    assert _commit_network(killed, 2) == train
+    measured, _ = _run(whole, config, train)
+    units = list(proposal_units(config))
+    for unit in units:
+        run_unit(killed, unit)
+    (unit,) = benchmark_units(config, Inputs(train=train, proposals=tuple(each.key for each in units)))
+    steps: list[int] = []
+
+    def progress(done: int, total: int, note: str = "") -> None:
+        if note == "fine-tuning" and done:
+            steps.append(done)
+            if len(steps) == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(killed, unit, device="cpu", progress=progress)
+    (state,) = [name for name in killed.names(f"evaluate/{unit.key}/attempts") if name.startswith("state")]
+    assert state.startswith("state-000000004-")
+    run_unit(killed, unit, device="cpu", progress=progress)
+    assert steps == [1, 2, 3, 4, 5, 5, 6]
+    again = require_manifest(killed, "evaluate", unit.key)
+    for name in ("scores.parquet", "region_scores.parquet", "detections.parquet"):
+        assert again.files[name].sha256 == measured.manifest.files[name].sha256
+    assert killed.names(f"evaluate/{unit.key}/attempts") == [], "the state goes once the unit is committed"
+
+
+def test_of_several_states_the_newest_whole_one_counts(tmp_path: Path) -> None:
+    root, document = open_root(str(tmp_path)), KeyDocument(Recipe("evaluate", 1), {"train": "a" * 64})
+    attempts = Attempts(root, document)
+    assert attempts.newest() == (0, {})
+    attempts.save(3, {"x": torch.ones(2)})
+    folder = f"evaluate/{document.key}/attempts"
+    root.write_bytes(f"{folder}/state-000000009-{'0' * 16}.safetensors", b"cut short")
+    step, state = attempts.newest()
+    assert (step, state["x"].tolist()) == (3, [1, 1])
+    attempts.save(12, {"x": torch.zeros(2)})
+    assert len(root.names(folder)) == 2
+    assert attempts.newest()[0] == 12
+    attempts.clear()
+    assert root.names(folder) == []
 
 
 def test_fewer_images_are_among_more_and_full_units_stay(voc: Path) -> None:
