@@ -114,6 +114,17 @@ class Ranking:
         eleven, area = self.average_precisions(one[:, None])[0]
         return AveragePrecision(float(eleven), float(area))
 
+    def curve(self, most: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Recall and precision at up to `most` of the true positives, evenly chosen, from the highest score on."""
+        total = float(self._positives.sum())
+        if not len(self._found) or not total:
+            return np.zeros(0), np.zeros(0)
+        one = np.ones(len(self._positives), np.float32)
+        found = np.arange(1, len(self._found) + 1)
+        precision = found / (self._since @ one).cumsum(dtype=np.float64)
+        places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
+        return found[places] / total, precision[places]
+
     def average_precisions(self, draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Of many draws, a column each (I, S), at once: both forms (S, 2), in a tenth of the time."""
         step = max(1, _BLOCK_CELLS // max(1, len(self._found)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from markupsafe import Markup
 
-from tasks.evaluate.plots import Bounds, parts_plot
+from tasks.evaluate.plots import DRAWN, Bounds, parts_plot, precision_recall_plot
 from tasks.evaluate.scores import Score
-
-_DRAWN = ("trained", "untrained", "hog")  # more marks in a row could not be told apart
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,25 @@ def breakdowns(scores: Sequence[Score]) -> list[Breakdown]:
     for score in scores:
         part = _part(score.metric, heads[score.benchmark])
         # The plot is of one form of average precision; the table has both.
-        if part and score.value is not None and score.features in _DRAWN and not score.metric.endswith("11 points"):
+        if part and score.value is not None and score.features in DRAWN and not score.metric.endswith("11 points"):
             kind, name = part
             of_part = parts.setdefault((score.benchmark, kind), {}).setdefault(name, {})
             of_part[score.features] = (score.value, score.low, score.high)
     return [
         Breakdown(benchmark, f"{heads[benchmark]} by {kind}", parts_plot(list(rows), list(rows.values())))
         for (benchmark, kind), rows in parts.items()
+    ]
+
+
+def precision_recall(benchmark: str, curves: pa.Table) -> list[Breakdown]:
+    """A plot a class of a detection unit's curves.parquet (CURVE_SCHEMA)."""
+    of_class: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for row in curves.to_pylist():
+        if row["features"] in DRAWN:
+            of_class.setdefault(row["class"], {})[row["features"]] = (row["recall"], row["precision"])
+    return [
+        Breakdown(benchmark, f"precision and recall, {name}", precision_recall_plot(found))
+        for name, found in of_class.items()
     ]
 
 

@@ -20,14 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.keys import JSON
+from storage.tables import table_bytes
 from tasks.evaluate.ahead import ahead
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.context import Context, Result
-from tasks.evaluate.detections import DETECTIONS_SCHEMA, RegionScores, Row, Tally
+from tasks.evaluate.detections import CURVE_SCHEMA, DETECTIONS_SCHEMA, RegionScores, Row, Tally
+from tasks.evaluate.drawn import DRAWN_SCHEMA, SHOWN_IMAGES, Edges, draw_detections
 from tasks.evaluate.fine_tuning import RegionClassifier, fine_tune
 from tasks.evaluate.hard_negatives import Features, Machines
 from tasks.evaluate.hog import hog_features
 from tasks.evaluate.overlap import Boxes
+from tasks.evaluate.pictures import encode_jpeg
 from tasks.evaluate.proposals_key import drawn_images
 from tasks.evaluate.warping import Regions, warp_regions
 from tasks.evaluate.windows import Annotated, class_names, label_windows, read_annotated
@@ -60,7 +63,7 @@ def run(context: Context) -> Result:
         files = {name: _scratch_file(name) for name in ("detections.parquet", "region_scores.parquet")}
         for path in files.values():
             stack.callback(path.unlink, missing_ok=True)
-        _write(scored, tally, detectors.kinds, files, context, len(setting.test))
+        pictures = _write(scored, tally, detectors.kinds, files, context, len(setting.test))
         if not tally.num_images:
             raise ValueError(f"voc: no test image of {context.data!r} can be used; {_told(counts)}")
         stack.pop_all()  # whoever commits the files removes them
@@ -74,7 +77,11 @@ def run(context: Context) -> Result:
         note=method_note(context.config),
     )
     facts: dict[str, JSON] = {"classes": setting.classes, "trained_on": trained_on, "losses": losses}
-    return Result(scores, counts=dict(+counts), facts=facts, files=files)
+    shown = {
+        "pictures.parquet": table_bytes(pictures, DRAWN_SCHEMA),
+        "curves.parquet": table_bytes(tally.curves(), CURVE_SCHEMA),
+    }
+    return Result(scores, counts=dict(+counts), facts=facts, files={**files, **shown})
 
 
 @dataclass(frozen=True)
@@ -234,8 +241,12 @@ def _write(
     paths: Mapping[str, Path],
     context: Context,
     num_images: int,
-) -> None:
-    """Count every test image, and write its detections and the scores of its regions to local files as they come."""
+) -> list[dict[str, str | bytes]]:
+    """Count every test image, and write its detections and the scores of its regions to local files as they come.
+
+    Returns rows of DRAWN_SCHEMA, of the first images: their order was drawn by the seed.
+    """
+    pictures: list[dict[str, str | bytes]] = []
     schema = pa.schema([("image", pa.string()), *((kind, pa.list_(pa.float16())) for kind in kinds)])
     with (
         pq.ParquetWriter(paths["detections.parquet"], DETECTIONS_SCHEMA, compression="zstd") as detections,
@@ -252,12 +263,29 @@ def _write(
             scores.clear()
 
         for image, found in scored:
-            rows += tally.add(image, found)
+            best = tally.add(image, found)
+            rows += best
+            if tally.num_images <= SHOWN_IMAGES:
+                pictures += _pictures(Path(context.data), image, best)
             scores.append({"image": image.name, **{kind: found[kind].ravel() for kind in kinds}})
             if len(scores) == _IMAGES_AT_ONCE:
                 flush()
             context.progress(tally.num_images, num_images, "testing")
         flush()
+    return pictures
+
+
+def _pictures(devkit: Path, image: Annotated, best: list[Row]) -> list[dict[str, str | bytes]]:
+    """A picture for each kind of features."""
+    pixels, truths = read_image(devkit, image.name), [tuple(box) for box in image.objects.tolist()]
+    found: dict[str, list[tuple[float, str, Edges]]] = {}
+    for row in best:
+        x, y, width, height = row["box"]
+        found.setdefault(row["features"], []).append((row["score"], row["class"], (x, y, x + width, y + height)))
+    return [
+        {"image": image.name, "features": kind, "jpeg": encode_jpeg(draw_detections(pixels, truths, rows))}
+        for kind, rows in found.items()
+    ]
 
 
 def _scratch_file(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,15 @@ DETECTIONS_SCHEMA = pa.schema(
         ("box", BOX),
     ]
 )
+CURVE_SCHEMA = pa.schema(
+    [
+        ("features", pa.string()),
+        ("class", pa.string()),
+        ("recall", pa.list_(pa.float64())),
+        ("precision", pa.list_(pa.float64())),
+    ]
+)
+_CURVE_POINTS = 200
 SHOWN_AN_IMAGE = 100  # detections of an image that are stored; the figures count all
 LEAST_OBJECTS = 10  # of a class in the test images, below which its figure would be noise
 _SUPPRESSED_ABOVE = 0.3  # R-CNN's
@@ -36,7 +46,7 @@ _FORMS = {
     "eleven": (", 11 points", "at 11 recalls (VOC 2007)"),
 }
 
-Row = dict[str, str | float | list[float]]
+Row = dict[str, Any]
 
 
 class Found:
@@ -97,6 +107,17 @@ class Tally:
             for kind, found in self._found.items()
             for score, name, box in found.add(number, image, shared, scores[kind])
         ]
+
+    def curves(self) -> list[dict[str, Any]]:
+        """Rows of CURVE_SCHEMA: of every class with a figure, and every kind of features."""
+        positives = np.stack(self._positives)
+        rows = []
+        for kind, found in self._found.items():
+            for place, name in enumerate(self._classes):
+                if positives[:, place].sum() >= LEAST_OBJECTS:
+                    recall, precision = found.ranking(place, positives[:, place]).curve(_CURVE_POINTS)
+                    rows.append({"features": kind, "class": name, "recall": recall, "precision": precision})
+        return rows
 
     def rows(
         self,

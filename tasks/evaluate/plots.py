@@ -14,6 +14,7 @@ from tasks.evaluate.theme import FIRST, SECOND, STYLE, THIRD, themed_svg
 Bounds = tuple[float, float | None, float | None]
 """A share with the ends of its interval."""
 
+DRAWN = ("trained", "untrained", "hog")  # more marks in a row could not be told apart
 _COLOURS = {"trained": FIRST, "untrained": SECOND, "hog": THIRD}
 _MARKS = {"trained": "o", "untrained": "s", "hog": "D"}
 _WIDTH_INCHES, _ROW_INCHES, _FRAME_INCHES = 4.6, 0.3, 0.55
@@ -42,6 +43,22 @@ def comparison_plot(
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
+        return themed_svg(figure)
+
+
+def precision_recall_plot(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Markup:
+    """Precision against recall (each a sequence of shares) by kind of features."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.6), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        for name, (recall, precision) in curves.items():
+            axes.plot(recall, precision, color=_COLOURS[name], linewidth=1.6, label=name)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("recall")
+        axes.set_ylabel("precision")
+        figure.legend(loc="outside upper left", ncols=3, handlelength=1.0, columnspacing=1)
         return themed_svg(figure)
 
 

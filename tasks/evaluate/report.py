@@ -15,7 +15,7 @@ from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Failure
-from tasks.evaluate.breakdown import breakdowns, whole_scores
+from tasks.evaluate.breakdown import Breakdown, breakdowns, precision_recall, whole_scores
 from tasks.evaluate.curves import training_curves
 from tasks.evaluate.filters import filter_pictures
 from tasks.evaluate.forest import forests
@@ -135,7 +135,7 @@ def _page(
         "tracks": drawn,
         "triplets": shown,
         "neighbours": neighbours,
-        "breakdowns": breakdowns(scores),
+        "breakdowns": breakdowns(scores) + _curves(root, measured),
         "filters": filter_pictures(root, trained),
         "pictures": {name: rows for name, unit in measured.items() if (rows := stored_pictures(root, unit))},
         "curves": training_curves(read_table(root, trained.files["metrics.parquet"])),
@@ -148,6 +148,15 @@ def _page(
         "seed": document.recipe.seed,
         "trained": trained,
     }
+
+
+def _curves(root: Root, measured: Mapping[str, Manifest]) -> list[Breakdown]:
+    return [
+        plot
+        for name, unit in measured.items()
+        if "curves.parquet" in unit.files
+        for plot in precision_recall(name, read_table(root, unit.files["curves.parquet"]))
+    ]
 
 
 def _leading(scores: Sequence[Score]) -> list[Score]:

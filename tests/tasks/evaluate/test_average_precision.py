@@ -84,6 +84,10 @@ def test_average_precision_by_hand() -> None:
     eleven, area_below = ranking.average_precision()
     assert eleven == pytest.approx((4 * 1 + 3 * 2 / 3) / 11), "recalls 0 to 0.3, then 0.4 to 0.6"
     assert area_below == pytest.approx(1 / 3 + 2 / 9)
+    recall, precision = ranking.curve(100)
+    assert recall.tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert precision.tolist() == pytest.approx([1, 2 / 3])
+    assert ranking.curve(1)[0].tolist() == pytest.approx([1 / 3])
 
 
 def test_the_recalls_are_the_devkits_float_steps() -> None:

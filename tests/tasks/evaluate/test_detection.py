@@ -19,11 +19,15 @@ from storage.root import Root, RootError, open_root
 from storage.tables import read_table
 from tasks.batch import Outcome, run_unit
 from tasks.evaluate import BENCHMARKS
+from tasks.evaluate.breakdown import precision_recall
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.detection import read_setting
+from tasks.evaluate.drawn import SHOWN_IMAGES
 from tasks.evaluate.ensemble import run_ensemble
+from tasks.evaluate.gallery import stored_pictures
 from tasks.evaluate.inputs import Inputs
 from tasks.evaluate.key import ensemble_document
+from tasks.evaluate.pictures import decode_jpeg
 from tasks.evaluate.proposals import read_proposals
 from tasks.evaluate.resuming import Attempts
 from tasks.networks.weights import NetworkSpec, untrained_network
@@ -137,6 +141,18 @@ def test_files_hold_the_best_detections_and_the_scores_of_all_regions(measured: 
             assert scores == sorted(scores, reverse=True)
             boxes = [[x, y, x + width, y + height] for x, y, width, height in (row["box"] for row in mine)]
             assert all(min(np.abs(found[name] - box).max(axis=1)) < 1e-3 for box in boxes)
+    curves = read_table(measured.root, measured.manifest.files["curves.parquet"]).to_pylist()
+    assert {(row["features"], row["class"]) for row in curves} == {(kind, name) for kind in KINDS for name in CLASSES}
+    for row in curves:
+        assert row["recall"] == sorted(row["recall"])
+        assert all(0 < each <= 1 for each in row["recall"] + row["precision"])
+    pictures = read_table(measured.root, measured.manifest.files["pictures.parquet"]).to_pylist()
+    assert len(pictures) == SHOWN_IMAGES * len(KINDS)
+    assert decode_jpeg(pictures[0]["jpeg"]).shape == (64, 64, 3)
+    shown = stored_pictures(measured.root, measured.manifest)
+    assert [caption for caption, _ in shown[0][1]] == list(KINDS)
+    plots = precision_recall("detection", read_table(measured.root, measured.manifest.files["curves.parquet"]))
+    assert [plot.title for plot in plots] == [f"precision and recall, {name}" for name in CLASSES]
 
 
 def test_a_second_network_finds_the_proposals_and_ensembles_with_the_first(measured: Measured, voc: Path) -> None:
