@@ -23,7 +23,7 @@ from flows.stage import Run, finish, open_run, told
 from storage.folders import contents_digest
 from storage.versions import UnitEntry
 from tasks.batch import Outcome, Unit
-from tasks.evaluate import DATA
+from tasks.evaluate import DATA, OF_TRACKS
 from tasks.evaluate.inputs import Entrant, data_path
 from tasks.evaluate.key import ensemble_document
 from tasks.presets import RunConfig
@@ -64,7 +64,9 @@ def compare(
         for devkit in compare_devkits or [run.config.evaluate.voc]:
             evaluate = run.config.evaluate.model_copy(update={"voc": devkit})
             config = run.config.model_copy(update={"evaluate": evaluate})
-            groups[_title(config)] = work.judge(config, networks)
+            if (title := _title(config)) in groups:
+                raise ValueError(f"compare: two devkits are called {title!r}; give their folders names of their own")
+            groups[title] = work.judge(config, networks)
         base = next(iter(networks))
         comparison = comparison_unit(f"{dataset}: networks side by side", groups, base)
         work.run_all({"evaluate/comparison": comparison})
@@ -100,6 +102,9 @@ class _Work:
                 names = {_unit_name(config, label, number, benchmark): unit for benchmark, unit in units.items()}
                 keys = self.run_all(names)
                 seeds.setdefault(label, []).append(dict(zip(units, keys.values(), strict=True)))
+        if not any(units for of_label in seeds.values() for units in of_label):
+            named = ", ".join(f"evaluate.{field}" for field in _outside())
+            raise ValueError(f"compare: no benchmark can run on outside data; name some ({named})")
         entrants = [Entrant(label, tuple(units)) for label, units in seeds.items()]
         return entrants + self._ensembles(config, seeds)
 
@@ -150,6 +155,10 @@ def _unit_name(config: RunConfig, label: str, seed: int, benchmark: str) -> str:
 
 def _title(config: RunConfig) -> str:
     """The names of the outside folders."""
-    fields = dict.fromkeys(field for field in DATA.values() if field != "labels")
-    named = [Path(path).name for path in (data_path(config.evaluate, field) for field in fields) if path]
+    named = [Path(path).name for path in (data_path(config.evaluate, field) for field in _outside()) if path]
     return ", ".join(named) or "no outside data"
+
+
+def _outside() -> list[str]:
+    """The fields that name data of benchmarks which ask nothing of the data set's own videos."""
+    return list(dict.fromkeys(field for name, field in DATA.items() if name not in OF_TRACKS))

@@ -66,6 +66,9 @@ def test_networks_and_their_ensemble_stand_beside_the_first(harness: None, tmp_p
     assert mine["mine"]["above_base"] == pytest.approx(mine["mine"]["value"] - mine["default"]["value"])
     assert "30 proposals" in mine["ensemble: default + mine"]["subset"]
     assert "VOC2012" in done.output
+    nothing = CliRunner().invoke(app, ["compare", "default", "--root", root.url])
+    assert isinstance(nothing.exception, ValueError)
+    assert "name some (evaluate.voc, evaluate.images" in str(nothing.exception)
     again = CliRunner().invoke(app, [*command, *settings])
     assert again.exit_code == 0, again.exception or again.output
     assert latest_version(root, "compared").units == version.units
