@@ -30,12 +30,14 @@ HANDMADE: Mapping[str, Extractor] = {"hog": hog_features, "colour": colour_featu
 
 
 def load_extractors(judged: Judged, layer: Layer, device: torch.device) -> Mapping[str, Extractor]:
-    """The extractors by kind of features: of each network, then hand-made ones; all take squares of `judged.side_px`.
+    """The extractors by kind of features: of each network, then hand-made ones.
 
-    `layer`: the backbone's features (what is handed on to other tasks) or the embedding that was trained.
+    All take squares of one side, `judged.side_px` for that of training; a network that was trained at a smaller side
+    scales them down in proportion. `layer`: the backbone's features (what is handed on to other tasks) or the embedding
+    that was trained.
     """
     learned = {
-        name: _network_extractor(network, layer, judged.specs[name].input_px, device)
+        name: _network_extractor(network, layer, judged.specs[name].input_px / judged.side_px, device)
         for name, network in judged.networks.items()
     }
     return {**learned, **HANDMADE}
@@ -49,26 +51,26 @@ def load_layer_extractors(judged: Judged, most: int, device: torch.device) -> Ma
     take squares of `judged.side_px`.
     """
     learned = {
-        name: _layer_extractor(network, most, judged.specs[name].input_px, device)
+        name: _layer_extractor(network, most, judged.specs[name].input_px / judged.side_px, device)
         for name, network in judged.networks.items()
     }
     return {**learned, **{name: _alone(extract) for name, extract in HANDMADE.items()}}
 
 
-def resize_squares(images: Images, side_px: int) -> Images:
-    """(B, H, W, 3) -> (B, side_px, side_px, 3)."""
-    if images.shape[1:3] == (side_px, side_px):
+def _scaled(images: Images, share: float) -> Images:
+    """(B, H, W, 3), their sides multiplied by a share of 1."""
+    if share == 1:
         return images
-    scaled = [cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA) for image in images]
+    scaled = [cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for image in images]
     return np.asarray(scaled, np.uint8)
 
 
-def _network_extractor(network: Network, layer: Layer, side_px: int, device: torch.device) -> Extractor:
+def _network_extractor(network: Network, layer: Layer, share: float, device: torch.device) -> Extractor:
     network = network.to(device).eval()
     forward = network.backbone if layer == "backbone" else network
 
     def extract(images: Images) -> npt.NDArray[np.float32]:
-        images = resize_squares(images, side_px)
+        images = _scaled(images, share)
         with torch.inference_mode():
             outputs = [
                 forward(to_tensor(images[first : first + BATCH_IMAGES]).to(device)).float().cpu()
@@ -79,14 +81,14 @@ def _network_extractor(network: Network, layer: Layer, side_px: int, device: tor
     return extract
 
 
-def _layer_extractor(network: Network, most: int, side_px: int, device: torch.device) -> LayerExtractor:
+def _layer_extractor(network: Network, most: int, share: float, device: torch.device) -> LayerExtractor:
     network = network.to(device).eval()
 
     def layers(images: torch.Tensor) -> dict[str, torch.Tensor]:
         return {**network.maps(images), BACKBONE: network.backbone(images)}
 
     def extract(images: Images) -> dict[str, npt.NDArray[np.float32]]:
-        images = resize_squares(images, side_px)
+        images = _scaled(images, share)
         parts: dict[str, list[torch.Tensor]] = {}
         with torch.inference_mode():
             for first in range(0, len(images), BATCH_IMAGES):

@@ -62,7 +62,8 @@ def _read(context: Context, place: Path, entries: list[tuple[str, str]], classes
     """The images of a set that can be read, as squares mapped from `path`."""
     squares, kept = Spill(path), []
     number_of = {name: number for number, name in enumerate(classes)}
-    read = read_squares(place, [name for _, name in entries], context.judged.side_px)
+    side_px = context.config.image_classification_input_px or context.judged.side_px
+    read = read_squares(place, [name for _, name in entries], side_px)
     for done, ((name, _), square) in enumerate(zip(entries, read, strict=True)):
         context.progress(done, len(entries), f"images of {place.name}")
         if square is not None:

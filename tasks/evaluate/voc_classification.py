@@ -79,8 +79,9 @@ def labels_of(boxes: Sequence[Sequence[Box]], classes: Sequence[str]) -> Labels:
 def _read(context: Context, devkit: Path, split: str, names: Sequence[str], path: Path) -> _Set:
     """The images of a split that can be read, as squares mapped from `path`, and their objects."""
     squares, boxes = Spill(path), []
+    side_px = context.config.voc_classification_input_px or context.judged.side_px
     for _, found, image in readable_images(devkit, names, context.progress, f"images of {split}"):
-        squares.add(squeezed(image, context.judged.side_px)[None])
+        squares.add(squeezed(image, side_px)[None])
         boxes.append(found)
     if len(boxes) < 2:
         raise ValueError(f"voc: split {split!r} of {str(devkit)!r} has {len(boxes)} readable images; restore its files")

@@ -151,6 +151,8 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "evaluate.voc_classification_test_split": ("val", EVALUATE),
     "evaluate.voc_classification_most_features": (1000, EVALUATE),
     "evaluate.image_classification_most_features": (1000, EVALUATE),
+    "evaluate.voc_classification_input_px": (96, EVALUATE),
+    "evaluate.image_classification_input_px": (96, EVALUATE),
     "evaluate.voc_retrieval_query_split": ("val", EVALUATE),
     "evaluate.voc_retrieval_gallery_split": ("train", EVALUATE),
     "evaluate.voc_retrieval_depth": (5, EVALUATE),

@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+import tasks.evaluate.features
 from tasks.evaluate.breakdown import breakdowns, whole_scores
+from tasks.evaluate.features import load_extractors
 from tasks.evaluate.filters import draw_filters
 from tasks.evaluate.forest import amount, bounds, forests
+from tasks.evaluate.judged import Judged
 from tasks.evaluate.pixels import colour_features, pixel_features
 from tasks.evaluate.scores import Score
 from tasks.networks.building import build_network
+from tasks.networks.images import to_tensor
+from tasks.networks.weights import NetworkSpec, untrained_network
 
 
 def _score(benchmark: str, metric: str, features: str = "trained", **changes: object) -> Score:
@@ -70,6 +76,21 @@ def test_filters_are_tiles_of_a_sheet(name: str, filters: int) -> None:
     tile = sheet[: sheet.shape[0] // side - 4, : sheet.shape[0] // side - 4]
     assert tile.min() == 0, "each filter has its whole range"
     assert tile.max() == 255
+
+
+def test_a_network_of_a_smaller_input_scales_down_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = {"trained": NetworkSpec("small", 16, 64, 0), "supervised": NetworkSpec("small", 16, 32, 0)}
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(
+        tasks.evaluate.features, "to_tensor", lambda images: (seen.append(images.shape), to_tensor(images))[1]
+    )
+    judged = Judged({name: untrained_network(spec) for name, spec in specs.items()}, specs)
+    extractors = load_extractors(judged, "backbone", torch.device("cpu"))
+    for side in (judged.side_px, 96):
+        images = np.random.default_rng(0).integers(0, 255, (2, side, side, 3), dtype=np.uint8)
+        for name in specs:
+            assert extractors[name](images).shape == (2, 3360)
+    assert [shape[1] for shape in seen] == [64, 32, 96, 48]
 
 
 def test_the_simplest_features_are_of_colour_and_place() -> None:
