@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from flows.plan import audit_unit, plan_evaluate, plan_shard, plan_train, stands, unit_name
+from flows.benchmarks import audit_unit
+from flows.plan import plan_evaluate, plan_shard, plan_train, stands, unit_name
 from storage.concurrency import in_threads
 from storage.keys import KeyDocument, is_blessable, recipe_differences
 from storage.manifests import Manifest, accept, read_manifest

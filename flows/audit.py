@@ -7,9 +7,9 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from flows.benchmarks import audit_unit
 from flows.description import Description
 from flows.maintain import dump, progress_bar
-from flows.plan import audit_unit
 from flows.resolve import resolve
 from storage.leases import Lease
 from storage.root import Root, open_root

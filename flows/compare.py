@@ -12,12 +12,13 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from pydantic import Field
 
+from flows.benchmarks import benchmark_units, proposal_units
 from flows.comparing import comparison_unit, page_place, shown_rows
 from flows.evaluate import run_evaluation
 from flows.forms import form
 from flows.networks import Judgeable, read_networks
 from flows.parameters import RootUrl
-from flows.plan import StagePlan, benchmark_units, proposal_units, stands, unit_name
+from flows.plan import StagePlan, stands, unit_name
 from flows.record import record_units, unit_entry
 from flows.stage import Run, finish, open_run, told
 from storage.folders import contents_digest

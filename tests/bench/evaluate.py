@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from flows.plan import benchmark_units, proposal_units
+from flows.benchmarks import benchmark_units, proposal_units
 from storage.root import open_root
 from tasks.batch import run_unit
 from tasks.evaluate import DATA

@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flows.accept import accept_stage
+from flows.benchmarks import audit_unit
 from flows.cli import app
-from flows.plan import audit_unit, plan_evaluate, unit_name
+from flows.plan import plan_evaluate, unit_name
 from storage.manifests import commit
 from storage.root import open_root
 from storage.versions import Version, latest_version, unit_keys, update_version

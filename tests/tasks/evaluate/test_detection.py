@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from flows.plan import benchmark_units, proposal_units
+from flows.benchmarks import benchmark_units, proposal_units
 from storage.keys import KeyDocument, Recipe
 from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root, RootError, open_root
