@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from flows.ablations import BASE, Cell, cells_of, choose_axes, fields_of
-from flows.comparing import comparison_unit, page_place, shown_rows
+from flows.ablations import AXES, BASE, Axis, cells_of, choose_axes, fields_of
+from flows.description import explain_error
 from flows.forms import form, unflatten
+from flows.judging import Judging
+from flows.networks import Judgeable
 from flows.parameters import Dataset, RootUrl, Sources
-from flows.plan import StageFailed, StagePlan, is_done, plan_run
-from flows.record import record_units, unit_entry
+from flows.plan import StageFailed, is_done, plan_run
 from flows.resolve import resolve
 from flows.sources import given_sources
-from flows.stage import finish, open_run, run_singles, told
+from flows.stage import open_run
 from flows.stages import STAGES, run_stages
-from storage.root import open_root
-from storage.versions import latest_version
-from tasks.evaluate import BENCHMARKS
+from storage.root import RootError, open_root
+from storage.versions import latest_version, version_path
 from tasks.evaluate.inputs import Entrant
-from tasks.evaluate.task import evaluate_unit
 
 _log = logging.getLogger(__name__)
 
@@ -49,70 +48,89 @@ def ablate(
     ablate_seeds: Seeds = 1,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Train and judge the run as it is, and once for each change of a grid; compare them in one table and plots.
+    """Train the run as it is, and once for each change of a grid; judge all, and compare them in one table and plots.
 
     Each cell is a data set of its own, `<dataset>.<cell>.<seed>`, in the same root, so that nothing is made twice:
-    what a change does not touch is found committed. A cell whose training fails is told in the table.
+    what a change does not touch is found committed. All are asked about the same things: the outside data, and the
+    held-out tracks of the run as it is. A cell whose training fails is told in the table.
     """
-    axes = choose_axes(ablate_axes)
-    entrants: dict[str, list[Entrant]] = defaultdict(list)
-    for axis, name, cell in cells_of(axes):
-        seeds = [
-            _run_cell(root, f"{dataset}.{name}.{seed}", sources, fields_of(cell, fields, seed), cell)
-            for seed in range(ablate_seeds)
-        ]
-        entrants[axis].append(_entrant(cell, seeds))
-    groups = {f"{axis}: {axes[axis].words}": [*entrants[""], *entrants[axis]] for axis in axes}
-    return _compare(root, dataset, fields, groups)
-
-
-def _run_cell(
-    root: str, dataset: str, sources: str, fields: Mapping[str, Any], cell: Cell
-) -> tuple[Mapping[str, str], str]:
-    """The benchmark units of one run, by name; or none, and why."""
-    try:
-        if _is_done(root, dataset, sources, fields):
-            _log.info("%s: every unit is cached", cell.label)
+    cells = _cells(choose_axes(ablate_axes), dataset, sources, fields, ablate_seeds)
+    networks: dict[str, dict[str, list[Judgeable]]] = defaultdict(dict)
+    notes: dict[str, str] = {}
+    asked: dict[int, str] = {}  # the triplet index of the run as it is, by seed
+    for cell in cells:
+        trained = networks[cell.axis].setdefault(cell.label, [])
+        try:
+            _run_cell(root, cell, sources)
+        except StageFailed as failed:
+            _log.warning("%s: %s", cell.label, failed)
+            notes[cell.label] = str(failed)
+            continue
+        units = latest_version(open_root(root), cell.dataset).units
+        if cell.label == BASE and "triplets" in units:
+            asked[cell.seed] = units["triplets"].key
+        if "train" in units:
+            trained.append(Judgeable(train=units["train"].key, triplets=asked.get(cell.seed, "")))
         else:
-            for summary in run_stages(root, dataset, sources, fields):
-                numbers = (summary[key] for key in ("stage", "committed", "cached"))
-                _log.info("%s, %s: %s committed, %s cached", cell.label, *numbers)
-    except StageFailed as failed:
-        _log.warning("%s: %s", cell.label, failed)
-        return {}, str(failed)
-    units = latest_version(open_root(root), dataset).units
-    return {name: units[f"evaluate/{name}"].key for name in BENCHMARKS if f"evaluate/{name}" in units}, ""
+            notes[cell.label] = "no network: too few tracks to train on"
+    with open_run("evaluate", root, dataset, cells[0].fields) as run:
+        judging = Judging(run, "ablations")
+        judged = {
+            axis: [_noted(entrant, notes) for entrant in judging.judge(axis or BASE, run.config, of_axis)]
+            for axis, of_axis in networks.items()
+        }
+        groups = {f"{axis}: {AXES[axis].words}": [*judged[""], *judged[axis]] for axis in ablate_axes}
+        return judging.conclude(f"{dataset}: ablations", groups, BASE)
 
 
-def _is_done(root: str, dataset: str, sources: str, fields: Mapping[str, Any]) -> bool:
-    """Whether a cell's run would do nothing: then its five flows need not start."""
-    opened, config = open_root(root), unflatten(fields)
-    version = latest_version(opened, dataset)
+@dataclass(frozen=True)
+class _Cell:
+    """One training: a cell of an axis (none for the base), its seed, its data set, and the fields of its run."""
+
+    axis: str
+    label: str
+    seed: int
+    dataset: str
+    fields: Mapping[str, Any]
+
+
+def _cells(axes: Mapping[str, Axis], dataset: str, sources: str, fields: Mapping[str, Any], seeds: int) -> list[_Cell]:
+    """All trainings, the base first. Raises ValueError, in one line, before any runs: for a configuration that a cell
+    makes impossible, and where no sources are named, since a cell's data set knows none."""
+    if not sources:
+        raise ValueError("sources: empty; name what the runs that are compared are made of")
+    found = []
+    for axis, name, cell in cells_of(axes):
+        for seed in range(seeds):
+            changed = fields_of(cell, fields, seed)
+            try:
+                unflatten(changed)
+            except ValidationError as error:
+                raise ValueError(f"ablate, {cell.label}: {explain_error(error)}") from error
+            found.append(_Cell(axis, cell.label, seed, f"{dataset}.{name}.{seed}", changed))
+            try:
+                version_path(found[-1].dataset, 0)
+            except RootError as error:
+                raise ValueError(str(error)) from error
+    return found
+
+
+def _run_cell(root: str, cell: _Cell, sources: str) -> None:
+    """Every stage up to training, where one of them has something to do."""
+    opened, config = open_root(root), unflatten(cell.fields)
+    version = latest_version(opened, cell.dataset)
     given = given_sources(sources, version, config.download.allow_stores)
-    return is_done(plan_run(version, given, resolve(opened, dataset, config, record=False)))
+    plans = plan_run(version, given, resolve(opened, cell.dataset, config, record=False))
+    if is_done(plans[:-1]):
+        _log.info("%s: every unit is cached", cell.label)
+        return
+    left_out = {"evaluate": "judged beside the others"}
+    for summary in run_stages(root, cell.dataset, sources, cell.fields, left_out=lambda: left_out):
+        numbers = (summary[key] for key in ("stage", "committed", "cached"))
+        _log.info("%s, %s: %s committed, %s cached", cell.label, *numbers)
 
 
-def _entrant(cell: Cell, seeds: Sequence[tuple[Mapping[str, str], str]]) -> Entrant:
-    note = next((why for _, why in seeds if why), "")
-    return Entrant(cell.label, tuple(units for units, _ in seeds if units), note)
-
-
-def _compare(
-    root: str, dataset: str, fields: Mapping[str, Any], groups: Mapping[str, Sequence[Entrant]]
-) -> dict[str, Any]:
-    with open_run("evaluate", root, dataset, fields) as run:
-        unit = comparison_unit(f"{dataset}: ablations", groups, BASE)
-        plan = StagePlan("evaluate", (unit,))
-        outcomes = run_singles(run, plan, evaluate_unit)
-        units = {"evaluate/ablations": unit_entry(outcomes[unit.key])}
-        run.record(lambda version: record_units(version, units), told(outcomes))
-        create_table_artifact(
-            table=shown_rows(run.root, run.version, "ablations"),
-            key="ablations",
-            description=f"ablations of `{dataset}`, beside the run as it is",
-        )
-        place = page_place(run.root, run.version, "ablations")
-        create_link_artifact(
-            link=place, key="ablations-page", description="The comparison, one HTML page", link_text=place
-        )
-        return finish(run, plan, outcomes) | {"page": place}
+def _noted(entrant: Entrant, notes: Mapping[str, str]) -> Entrant:
+    """The entrant with what became of a training of its own that failed."""
+    told = [note for note in (entrant.note, notes.get(entrant.label, "")) if note]
+    return replace(entrant, note="; ".join(told))

@@ -41,7 +41,10 @@ _NEVER = 1_000_000_000  # steps: negatives stay random
 AXES: Mapping[str, Axis] = {
     "gap": Axis(
         "How many frames lie between anchor and positive?",
-        tuple(Cell(f"{frames} frames", {"track_gap_frames": frames}) for frames in (5, 15, 30, 60)),
+        tuple(
+            Cell(f"{frames} frames", {"track_gap_frames": frames, "track_gap_seconds": 0.0})
+            for frames in (5, 15, 30, 60)
+        ),
     ),
     "tracking": Axis(
         "What does the tracker add to the same place some frames later?",

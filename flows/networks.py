@@ -8,19 +8,22 @@ from pathlib import Path
 
 from storage.root import Root
 from storage.versions import dataset_names, latest_version
+from tasks.evaluate import FEATURES
 from tasks.evaluate.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Judgeable:
-    """A trained network: the key of its train unit, or the folder of its export."""
+    """A trained network: the key of its train unit, or the folder of its export; and the key of the triplet index whose
+    held-out tracks it is asked about, none for outside data alone."""
 
     train: str = ""
     folder: str = ""
+    triplets: str = ""
 
-    def inputs(self, proposals: tuple[str, ...]) -> Inputs:
-        """What benchmarks of outside data are run on."""
-        return Inputs(train=self.train, network=self.folder, proposals=proposals)
+    def inputs(self) -> Inputs:
+        """What benchmarks are run on, but for outside data."""
+        return Inputs(train=self.train, network=self.folder, triplets=self.triplets)
 
 
 def read_networks(root: Root, names: Sequence[str]) -> dict[str, list[Judgeable]]:
@@ -30,9 +33,13 @@ def read_networks(root: Root, names: Sequence[str]) -> dict[str, list[Judgeable]
     """
     found: dict[str, list[Judgeable]] = {}
     for name in names:
-        label, _, several = name.rpartition("=")
-        parts = several.split(",") if label else [name]
-        label = label or Path(name).name
+        label, separator, several = name.partition("=")
+        if not separator or "/" in label:  # a path may hold the sign too
+            label, parts = Path(name).name, [name]
+        else:
+            parts = several.split(",")
+        if label in FEATURES:
+            raise ValueError(f"networks: {label!r} is what the table calls features beside them; take another label")
         if label in found:
             raise ValueError(f"networks: {label!r} is named twice; give one of them another label, 'label={name}'")
         found[label] = [_read_network(root, part.strip()) for part in parts]

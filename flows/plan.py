@@ -241,7 +241,8 @@ def plan_evaluate(version: Version, config: RunConfig) -> StagePlan:
     units: list[Unit] = []
     cached: list[str] = []
     proposals = tuple(_sort_in(version, unit_name(unit), unit, units, cached) for unit in proposal_units(config))
-    for unit in benchmark_units(config, Inputs(train=train.key, triplets=triplets.key, proposals=proposals)):
+    judged = Inputs(train=train.key, triplets=triplets.key, proposals=proposals, architecture=config.train.network)
+    for unit in benchmark_units(config, judged):
         keys[unit.item] = _sort_in(version, f"evaluate/{unit.item}", unit, units, cached)
     audit = _sort_in(version, "audit", audit_unit(config), units, cached) if config.evaluate.audit_videos else ""
     report = _report_unit(version, config, train.key, triplets.key, keys, audit)
@@ -339,7 +340,8 @@ def _report_unit(
     )
     failures = tuple((item, failure) for item, failure in sorted(all_failures(version).items()))
     outcomes = digest_json([[item, asdict(failure)] for item, failure in failures])
-    document = report_document(config.seed, train, triplets, keys, tracks, outcomes, audit)
+    network = config.train.network
+    document = report_document(config.seed, train, triplets, keys, tracks, outcomes, audit, network)
     arguments = (version.name, train, triplets, dict(keys), tracks, failures, audit)
     return Unit("report", document, "tasks.evaluate.report:write_report", arguments)
 

@@ -20,9 +20,9 @@ _FRESH_NS = 2_000_000_000  # a file changed so lately may change again within th
 def contents_digest(place: Path) -> str:
     """SHA-256 (hex) of a file's bytes, or of a folder's: the names below it and the bytes of every regular file.
 
-    Hidden names are left out; links to files count as what they lead to, links to folders are not followed. The digest
-    is remembered by the names, sizes, times and inodes. Raises ValueError, in one line, for what does not exist or
-    cannot be read.
+    Hidden names are left out; links count as what they lead to, a folder that is met again only once. The digest is
+    remembered by the names, sizes, times and inodes. Raises ValueError, in one line, for what does not exist or cannot
+    be read.
     """
     try:
         if not place.is_dir():
@@ -45,8 +45,16 @@ def contents_digest(place: Path) -> str:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for inside, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    """Regular files below a folder; links to folders are followed, to each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for inside, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        status = os.stat(inside)
+        place = (status.st_dev, status.st_ino)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(inside, name)
             if not name.startswith(".") and stat.S_ISREG((status := os.stat(path)).st_mode):

@@ -126,6 +126,7 @@ def _made_from(root: Root, video: str) -> set[UnitName]:
         for one in _manifests(root, "evaluate")
         if _inputs(one).get("triplets") in indexes or _inputs(one).get("train") in saw
     }
+    scores = _made_of(list(_manifests(root, "evaluate")), scores)
     named = {"track": tracks, "shard": shards | indexes, "train": saw, "evaluate": scores}
     return found | {(stage, key) for stage, keys in named.items() for key in keys}
 
@@ -136,6 +137,26 @@ def _trained_on(units: Sequence[Manifest], indexes: set[str]) -> set[str]:
     while more := {unit.key for unit in units if not saw.isdisjoint(_beginnings(unit))} - saw:
         saw |= more
     return saw
+
+
+def _made_of(units: Sequence[Manifest], scores: set[str]) -> set[str]:
+    """Some scores, and what was made of them: ensembles and comparisons name them somewhere in their inputs."""
+    found = set(scores)
+    while more := {unit.key for unit in units if not found.isdisjoint(_texts(_inputs(unit)))} - found:
+        found |= more
+    return found
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text inside a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _beginnings(unit: Manifest) -> set[JSON]:

@@ -26,3 +26,6 @@ DATA = {
 }
 # What is measured on the data set's own held-out videos; the others ask for a network and their data alone.
 OF_TRACKS = frozenset({"retrieval", "classification"})
+FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels", "copied", "by_place", "constant")
+"""Some are none, but what can be said without any: `copied`, the first mask in every frame; `by_place`, the mean normal
+of a place in the image; `constant`, the mean normal."""

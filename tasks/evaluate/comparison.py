@@ -1,8 +1,8 @@
 """Networks side by side: the scores of their benchmark units in one table and plots, each beside a base, paired.
 
 Units draw the same resamples on the same items, whatever network they judge (`tasks.evaluate.scores.SEED`). So the
-difference of two units' draws is that of a paired comparison, and the mean of several seeds' draws has the interval of
-their mean over items, the seeds taken as they are.
+difference of two units' draws is that of a paired comparison where they asked about the same items, and the mean of
+several seeds' draws has the interval of their mean over items, the seeds taken as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from storage.keys import KeyDocument
+from storage.keys import KeyDocument, digest_json, document_from_json
 from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table, table_bytes
@@ -51,6 +51,8 @@ COMPARISON_SCHEMA = pa.schema(
         ("note", pa.string()),  # why there is no value
     ]
 )
+# Inputs that are judged, or follow from the others.
+_JUDGED = frozenset({"train", "network", "detection", "supervised", "proposals"})
 _log = logging.getLogger(__name__)
 
 
@@ -115,9 +117,9 @@ def compare(root: Root, group: str, entrants: Sequence[Entrant], base: str) -> l
     ours = measured.get(base)
     rows: list[Row] = []
     for label, one in measured.items():
-        if not one.metrics:
-            note = one.entrant.note or "; ".join(one.reasons) or "no benchmark has run"
-            rows.append(Row(group, label, note=note))
+        told = [*filter(None, [one.entrant.note]), *one.reasons]
+        if told or not one.metrics:
+            rows.append(Row(group, label, note="; ".join(told) or "no benchmark has run"))
         for benchmark, metric in one.metrics:
             rows.append(_row(group, label, one, (benchmark, metric, "trained"), None if one is ours else ours))
     if ours is not None:
@@ -134,10 +136,12 @@ class _Measured:
         self.entrant = entrant
         self.scores: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.reasons: dict[str, None] = {}  # why something has no value, each once
+        self.asked: dict[str, list[str]] = {}  # by benchmark, digests of what each seed's unit was asked about
         found: dict[tuple[str, str, str], list[Resampled]] = {}
         for units in entrant.seeds:
             for benchmark, key in units.items():
                 unit = require_manifest(root, "evaluate", key)
+                self.asked.setdefault(benchmark, []).append(_asked(unit))
                 drawn = {
                     (row["metric"], row["features"]): np.asarray(row["draws"], np.float64)
                     for row in read_table(root, unit.files["draws.parquet"]).to_pylist()
@@ -158,6 +162,13 @@ class _Measured:
         return [(benchmark, metric) for benchmark, metric, features in self.scores if features == "trained"]
 
 
+def _asked(unit: Manifest) -> str:
+    """A digest of what a unit's items are drawn from: its inputs but for those that are judged, and its seed."""
+    inputs = document_from_json(unit.document).inputs
+    items = {name: value for name, value in inputs.items() if name not in _JUDGED}
+    return digest_json([unit.recipe.seed, items])
+
+
 def _mean(values: Sequence[Resampled]) -> Resampled:
     draws = [each.draws for each in values]
     same = len({len(each) for each in draws}) == 1
@@ -171,7 +182,8 @@ def _row(group: str, label: str, one: _Measured, name: tuple[str, str, str], bas
     other = (*name[:2], "trained")
     if base and other in base.draws:
         ours = base.draws[other]
-        paired = base.scores[other]["num_clusters"] == score["num_clusters"]
+        same_items = base.scores[other]["num_clusters"] == score["num_clusters"]
+        paired = same_items and base.asked[name[0]] == one.asked[name[0]]
         # Draws turned round are those of another resampling: the two sides then vary by themselves.
         against = ours if paired else Resampled(ours.value, ours.draws[::-1])
         same = len(ours.draws) == len(drawn.draws)

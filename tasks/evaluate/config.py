@@ -80,10 +80,16 @@ class EvaluateConfig(StageConfig):
         4096, ge=64, le=9216, description="Most features of a layer; its maps are averaged to as fine a grid as that."
     )
     voc_classification_input_px: int = Field(
-        0, ge=0, le=1024, description="Side of the images that networks see; 0: that of their training."
+        0,
+        ge=0,
+        le=1024,
+        description="Side of the images that networks of the largest input see; 0: of their training.",
     )
     image_classification_input_px: int = Field(
-        0, ge=0, le=1024, description="Side of the images that networks see; 0: that of their training."
+        0,
+        ge=0,
+        le=1024,
+        description="Side of the images that networks of the largest input see; 0: of their training.",
     )
     image_classification_most_features: int = Field(
         4096, ge=64, le=9216, description="Most features of a layer; its maps are averaged to as fine a grid as that."

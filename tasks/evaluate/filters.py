@@ -28,6 +28,7 @@ def draw_filters(network: Network) -> Picture:
     """The first convolution's K filters (K, 3, k, k) as a square sheet of tiles; each is stretched to its own range."""
     first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     weights = first.weight.detach().float().cpu().numpy().transpose(0, 2, 3, 1)
+    weights = weights[..., ::-1] if network.channels == "BGR" else weights
     low, high = (end(weights, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
     pixels = np.round(255 * (weights - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
     times = max(1, _TILE_PX // pixels.shape[1])

@@ -121,7 +121,7 @@ def _forest(scores: Sequence[Score]) -> Forest:
         first.metric,
         marks,
         [_difference(score) for score in scores if score.features not in FEATURES and score.value is not None],
-        [(at(start + step * i), f"{100 * (start + step * i):g}") for i in range(num_ticks + 1)],
+        [(round(100 * step * i / (end - start), 2), f"{100 * (start + step * i):g}") for i in range(num_ticks + 1)],
         percent(chance),
         None if chance is None else at(chance),
         first.note,

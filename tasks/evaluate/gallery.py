@@ -144,7 +144,8 @@ def stored_pictures(root: Root, unit: Manifest) -> list[tuple[str, list[tuple[st
     subject, *others = (name for name in table.column_names if name != "jpeg")
     shown: dict[str, list[tuple[str, str]]] = {}
     for row in table.to_pylist():
-        words = [f"{row[name]:.2f}" if isinstance(row[name], float) else str(row[name]) for name in others if row[name]]
+        known = [row[name] for name in others if row[name] not in (None, "")]
+        words = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in known]
         shown.setdefault(row[subject], []).append((", ".join(words), data_uri(row["jpeg"])))
     return list(shown.items())
 

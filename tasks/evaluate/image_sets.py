@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -52,6 +53,20 @@ def list_images(place: Path) -> list[tuple[str, str]]:
     return found
 
 
+# Of an entry: what zipfile and its decompressors raise.
+_DAMAGED = (
+    Unreadable,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
+
+
 def read_squares(place: Path, names: list[str], side_px: int) -> Iterator[Square | None]:
     """The middle square of each image of a set, scaled to `side_px`; None where it cannot be read, which is logged.
 
@@ -69,7 +84,7 @@ def read_squares(place: Path, names: list[str], side_px: int) -> Iterator[Square
         for name in names:
             try:
                 yield _from_entry(archive, name, side_px)
-            except (Unreadable, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+            except _DAMAGED as error:
                 _log.warning("left out: %r of %r (%s)", name, str(place), error)
                 yield None
 
@@ -84,7 +99,7 @@ def _in_zip(place: Path) -> Iterator[tuple[str, str]]:
     try:
         with zipfile.ZipFile(place) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise ValueError(f"images: {str(place)!r} is no zip ({error}); {_REMEDY}") from error
     for name in names:
         path = PurePosixPath(name)

@@ -26,6 +26,7 @@ class Inputs:
     `train`: the key of a train unit; or instead `network`: a folder that `tritrack export` wrote. `triplets`: the key
     of a triplet index. `data`: the path that the benchmark's field of the configuration names. `supervised`: an
     exported network that labels trained, for a column of its own. `proposals`: keys of the units of region proposals.
+    `architecture`: the network's name, where the planner knows it: then other networks' code changes nothing.
     """
 
     train: str = ""
@@ -34,6 +35,7 @@ class Inputs:
     data: str = ""
     supervised: str = ""
     proposals: tuple[str, ...] = ()
+    architecture: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tasks.configuration import key_parameters
 from tasks.evaluate import BENCHMARKS, DATA, OF_PROPOSALS, OF_TRACKS
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.inputs import Entrant, Inputs
+from tasks.networks import NETWORKS
 from tasks.variants import variant_module
 
 SCHEMA = 2
@@ -62,7 +63,7 @@ def key_document(
         seed=seed,
         parameters=parameters,
         variant={"benchmark": name},
-        code=fingerprint("tasks.evaluate.benchmark:run_benchmark", module),
+        code=fingerprint("tasks.evaluate.benchmark:run_benchmark", module, *_network_modules(inputs)),
         libraries=library_versions(*_LIBRARIES.get(name, _FEATURE_LIBRARIES)),
     )
     return KeyDocument(recipe, read)
@@ -77,7 +78,7 @@ def ensemble_document(seed: int, bootstrap_samples: int, units: Sequence[str], v
         parameters={"bootstrap_samples": bootstrap_samples},
         variant={"benchmark": "detection ensemble"},
         code=fingerprint("tasks.evaluate.ensemble:run_ensemble"),
-        libraries=library_versions("numpy", "pyarrow"),
+        libraries=library_versions("numpy", "pyarrow", "scipy"),
     )
     return KeyDocument(recipe, {"detection": sorted(units), "voc": voc})
 
@@ -90,18 +91,19 @@ def report_document(
     tracks: Sequence[str],
     outcomes: str = "",
     audit: str = "",
+    network: str = "",
 ) -> KeyDocument:
     """The key document of the report over finished units (keys).
 
     `outcomes` is a digest of what else the page shows: the outcomes of sources and videos, failures included.
-    `audit`: the unit of the tracker's audit, or empty for a page without one.
+    `audit`: the unit of the tracker's audit, or empty for a page without one. `network`: the name of the trained one.
     """
     recipe = Recipe(
         stage="evaluate",
         schema=SCHEMA,
         seed=seed,
         variant={"output": "report", "template": _template_digest("report.html.jinja")},
-        code=fingerprint("tasks.evaluate.report:write_report"),
+        code=fingerprint("tasks.evaluate.report:write_report", *([NETWORKS[network]] if network else [])),
         libraries=library_versions("jinja2", "matplotlib", *SHOWN_LIBRARIES),
     )
     inputs: dict[str, JSON] = {
@@ -131,6 +133,12 @@ def comparison_document(name: str, base: str, groups: Mapping[str, Sequence[Entr
         for group, entrants in groups.items()
     }
     return KeyDocument(recipe, {"groups": compared})
+
+
+def _network_modules(inputs: Inputs) -> list[str]:
+    """The networks whose forward passes, as they are now, make the features; all, where it is not known which."""
+    known = inputs.architecture and not inputs.supervised
+    return [NETWORKS[inputs.architecture]] if known else list(NETWORKS.values())
 
 
 def _template_digest(name: str) -> str:

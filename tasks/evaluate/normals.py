@@ -112,6 +112,9 @@ def _training(context: Context, views: list[View], reader: _Reader, folder: Path
         context.progress(done, len(views), "training images")
         if (observed := reader.read(view)) is None:
             continue
+        if not observed.known.any():
+            reader.left_out["images_without_normals"] += 1
+            continue
         for side, rows in images.items():
             rows.add(_squeezed(observed.image, side)[None])
         cells.append(cell_normals(observed.normals, observed.known))

@@ -43,7 +43,8 @@ class Attempts:
         Beside it stands what the unit is made from, by which `gc` tells whether a run may still go on from it.
         """
         before = self._names()
-        made_from = {"inputs": {"train": self._document.inputs.get("train")}}
+        inputs = self._document.inputs  # of an exported network nothing but the proposals lies in the root
+        made_from = {"inputs": {"train": inputs.get("train"), "proposals": inputs.get("proposals")}}
         self._root.write_bytes(self._document_path, json.dumps(made_from).encode())
         data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         self._root.write_bytes(

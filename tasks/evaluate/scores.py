@@ -11,11 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.bootstrap import Resampled, Statistic, resample, resample_means
+from tasks.evaluate import FEATURES as FEATURES
 from tasks.records import SCORE_SCHEMA
 
-FEATURES = ("trained", "untrained", "supervised", "hog", "colour", "pixels", "copied", "by_place", "constant")
-"""Some are none, but what can be said without any: `copied`, the first mask in every frame; `by_place`, the mean normal
-of a place in the image; `constant`, the mean normal."""
 Unit = Literal["share", "degrees"]
 Draws = npt.NDArray[np.float32]  # (S,)
 # Every unit draws alike, whatever the seed of its training: so the draws of two units on the same items are paired.

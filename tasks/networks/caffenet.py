@@ -24,6 +24,7 @@ class CaffeNet(Network):
     usual_px = 227
     least_px = LEAST_PX["caffenet"]
     bias_rate = 2.0
+    channels = "BGR"
 
     def __init__(self, embedding: int) -> None:
         super().__init__()

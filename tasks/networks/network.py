@@ -10,13 +10,14 @@ class Network(nn.Module):
     """A patch encoder; B images of any size from `least_px` on, as `tasks.networks.images.to_tensor` gives them.
 
     `feature_width` is F of `backbone`; `usual_px` the side of the inputs that the layers were laid out for;
-    `bias_rate` multiplies the learning rate of biases.
+    `bias_rate` multiplies the learning rate of biases; `channels` is their order in the first convolution.
     """
 
     feature_width: int
     usual_px: int
     least_px: int = 32
     bias_rate: float = 1.0
+    channels: str = "RGB"
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 -> (B, F) float32: pooled features of the last convolution, for probes."""

@@ -33,6 +33,7 @@ _PLACES = ("anchor_offset", "anchor_size", "positive_offset", "positive_size")
 # Pairs in a run where negatives come from the same video too. In a batch of 64, of 64 shards of 64 videos of 100 pairs,
 # 3, 34, 65 and 88 % of the pairs find one there at runs of 1, 2, 4 and 8, and 59, 31, 16 and 8 videos are in it.
 _RUN_PAIRS = 4
+_COUPLED = 1000
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,9 @@ def _strayed(
     neighbours, partners = np.zeros(len(shards), np.int64), positives.copy()
     order = np.lexsort((groups, shards))
     changes = (np.diff(groups[order]) != 0) | (np.diff(shards[order]) != 0)
-    for rows in np.split(order, np.flatnonzero(changes) + 1):
+    of_video = np.split(order, np.flatnonzero(changes) + 1)
+    # A part at a time: far_away looks at all couples.
+    for rows in (part for each in of_video for part in np.split(each, range(_COUPLED, len(each), _COUPLED))):
         other = far_away(paths.of(rows))
         neighbours[rows] = other.sum(axis=1)
         place = (uniforms(ERRORS, seed, 0, rows) * neighbours[rows]).astype(np.int64)

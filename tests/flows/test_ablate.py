@@ -35,6 +35,20 @@ def test_every_cell_is_a_run_that_its_axis_alone_tells_from_the_base() -> None:
             assert changed == value or cell.label.endswith("a quarter")
 
 
+def test_what_cannot_run_is_told_before_anything_does(tmp_path: Path) -> None:
+    for sources, settings, words in (
+        ("", [], "sources: empty"),
+        (str(tmp_path), ["train.context_weight=0.5"], "ablate, context: train.context_weight"),
+    ):
+        command = ["ablate", "objective", "--root", str(tmp_path / "root"), "--sources", sources]
+        (tmp_path / "clip.mp4").write_bytes(b"")
+        done = CliRunner().invoke(app, [*command, *(part for each in settings for part in ("--set", each))])
+        assert isinstance(done.exception, ValueError)
+        assert words in str(done.exception)
+        assert "\n" not in str(done.exception)
+        assert not list((tmp_path / "root").glob("datasets/*"))
+
+
 def test_an_unknown_axis_is_named_before_anything_runs(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["ablate", "tempo", "--root", str(tmp_path / "root")])
     assert isinstance(done.exception, ValueError)

@@ -34,11 +34,14 @@ def test_networks_are_data_sets_and_exports_with_labels_of_their_own(tmp_path: P
     folder = _exported(tmp_path / "mine")
     found = read_networks(root, ["default", str(folder), f"two=default,{folder}"])
     assert list(found) == ["default", "mine", "two"]
+    odd = _exported(tmp_path / "lr=0.1")
+    assert list(read_networks(root, [str(odd)])) == ["lr=0.1"]
     assert found["mine"][0].folder == str(folder)
     assert [each.train for each in found["two"]] == [found["default"][0].train, ""]
     for names, words in (
         (["nothing"], "'nothing' is no data set of this root (there are: default)"),
         (["default", "default"], "'default' is named twice"),
+        (["hog=default"], "'hog' is what the table calls features"),
     ):
         with pytest.raises(ValueError, match="networks: ") as caught:
             read_networks(root, names)

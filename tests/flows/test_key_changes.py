@@ -38,7 +38,7 @@ keys["shard"] = shard.shard_document(config.shard, "train", [keys["track"]]).key
 keys["triplets"] = shard.triplets_document(0, [keys["shard"]], {{}}).key
 keys["train"] = train.key_document(config.train, 0, keys["triplets"]).key
 for name in ("classification", "retrieval"):
-    inputs = Inputs(keys["train"], triplets=keys["triplets"])
+    inputs = Inputs(keys["train"], triplets=keys["triplets"], architecture=config.train.network)
     document = evaluate.key_document(name, config.evaluate, 0, inputs, {{"labels": "labels"}})
     keys[name] = document.key
 scores = {{name: keys[name] for name in ("classification", "retrieval")}}

@@ -48,6 +48,17 @@ def test_names_and_bytes_count_and_nothing_else(tmp_path: Path) -> None:
     assert contents_digest(tmp_path / "x" / "a.txt") == hash_file(tmp_path / "x" / "a.txt")[0]
 
 
+def test_links_to_folders_count_as_what_they_lead_to(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    _folder(tmp_path / "real")
+    (folder / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(folder)  # round and round
+    first = contents_digest(folder)
+    (tmp_path / "real" / "inner" / "b.txt").write_text("owt")
+    assert contents_digest(folder) != first
+
+
 def test_unchanged_files_are_read_once(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = _folder(tmp_path / "x")
     monkeypatch.setattr(storage.folders, "_FRESH_NS", 0)  # a file's time of change is now, whatever utime says

@@ -63,7 +63,9 @@ def test_other_items_are_compared_unpaired_and_degrees_stay_degrees(root: Root) 
         return _commit(root, name, [*rows, no_score("normals", "median", "why")])
 
     entrants = [Entrant("base", ({"normals": unit("a", 9, 30.0)},)), Entrant("o", ({"normals": unit("b", 7, 25.0)},))]
-    base, other = compare(root, "g", entrants, "base")
+    rows = compare(root, "g", entrants, "base")
+    assert [row.note for row in rows if row.note] == ["normals: why"] * 2, "what is missing is told"
+    base, other = (row for row in rows if not row.note)
     assert (other.above_base, other.paired) == (-5.0, False)
     assert shown_value(base) == "30.0°"
     assert shown_interval(base) == "30.0 to 30.0°"
@@ -76,4 +78,4 @@ def _commit(root: Root, name: str, scores: list[Score]) -> str:
         "scores.parquet": table_bytes([record_of(score) for score in scores], SCORE_SCHEMA),
         "draws.parquet": table_bytes(draw_records(scores), DRAW_SCHEMA),
     }
-    return commit(root, KeyDocument(Recipe("evaluate", 2), {"name": name}), files).key
+    return commit(root, KeyDocument(Recipe("evaluate", 2), {"train": name, "voc": "0"}), files).key
