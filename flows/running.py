@@ -21,6 +21,7 @@ from flows.selection import select
 from flows.sources import open_description
 from storage.root import Root, open_root
 from storage.versions import Version, counts_of, latest_version
+from tasks.evaluate.parts import head_metrics, part_of
 
 _SHOWN_FAILURES = 20
 
@@ -210,11 +211,15 @@ def _show_failures(version: Version, console: Console) -> None:
 
 
 def _show_scores(root: Root, version: Version, console: Console) -> None:
-    """A row a metric: each kind of features, and the paired difference, with 95 % intervals over videos."""
+    """A row a metric: each kind of features, and the paired difference, with 95 % intervals; without those that are of
+    one class or layer, which the report has."""
+    rows = scores_of(root, version)
+    heads = head_metrics((row["benchmark"], row["metric"]) for row in rows)
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in scores_of(root, version):
-        named = cells.setdefault((row["benchmark"], row["metric"]), {})
-        named[row["features"]] = _score(row)
+    for row in rows:
+        if part_of(row["metric"], heads[row["benchmark"]]) is None:
+            named = cells.setdefault((row["benchmark"], row["metric"]), {})
+            named[row["features"]] = _score(row)
     if not cells:
         return
     columns = ("trained", "untrained", "hog", "trained - untrained")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from markupsafe import Markup
 
+from tasks.evaluate.parts import head_metrics, part_of
 from tasks.evaluate.plots import DRAWN, Bounds, parts_plot, precision_recall_plot
 from tasks.evaluate.scores import Score
 
@@ -26,7 +27,7 @@ def breakdowns(scores: Sequence[Score]) -> list[Breakdown]:
     parts: dict[tuple[str, str], dict[str, dict[str, Bounds]]] = {}
     heads = _heads(scores)
     for score in scores:
-        part = _part(score.metric, heads[score.benchmark])
+        part = part_of(score.metric, heads[score.benchmark])
         # The plot is of one form of average precision; the table has both.
         if part and score.value is not None and score.features in DRAWN and not score.metric.endswith("11 points"):
             kind, name = part
@@ -53,26 +54,8 @@ def precision_recall(benchmark: str, curves: pa.Table) -> list[Breakdown]:
 def whole_scores(scores: Sequence[Score]) -> list[Score]:
     """The scores that are of no part: those that stand for their benchmark."""
     heads = _heads(scores)
-    return [score for score in scores if _part(score.metric, heads[score.benchmark]) is None]
+    return [score for score in scores if part_of(score.metric, heads[score.benchmark]) is None]
 
 
 def _heads(scores: Sequence[Score]) -> dict[str, str]:
-    """The first metric of each benchmark."""
-    heads: dict[str, str] = {}
-    for score in scores:
-        heads.setdefault(score.benchmark, score.metric)
-    return heads
-
-
-def _part(metric: str, head: str) -> tuple[str, str] | None:
-    """("class" or "layer", its name) of a metric that says of a part what the benchmark's first one says of all.
-
-    "AP car" and "precision@20 car" are of a class; "mAP, conv3" is of a layer.
-    """
-    starts = [(f"{head}, ", "layer"), *([("AP ", "class")] if head == "mAP" else [])]
-    if head.startswith("precision@"):
-        starts.append((f"{head} ", "class"))
-    for start, kind in starts:
-        if metric.startswith(start):
-            return kind, metric.removeprefix(start)
-    return None
+    return head_metrics((score.benchmark, score.metric) for score in scores)

@@ -45,6 +45,7 @@ class Forest:
     note: str
     size: str
     unit: str
+    points: str
 
 
 def forests(scores: Sequence[Score]) -> list[Forest]:
@@ -127,6 +128,7 @@ def _forest(scores: Sequence[Score]) -> Forest:
         first.note,
         _size(first),
         "degrees" if first.unit == "degrees" else "%",
+        "degrees" if first.unit == "degrees" else "points",
     )
 
 
