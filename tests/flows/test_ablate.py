@@ -63,7 +63,7 @@ def test_a_grid_runs_once_and_shows_what_each_change_costs(
     root = open_root(str(tmp_path / "root"))
     command = [
         "ablate",
-        "tracking",
+        "negatives",
         "--root",
         root.url,
         "--sources",
@@ -76,9 +76,12 @@ def test_a_grid_runs_once_and_shows_what_each_change_costs(
     assert done.exit_code == 0, done.exception or done.output
     version = latest_version(root, "default")
     rows = shown_rows(root, version, "ablations")
-    assert {row["group"].split(":")[0] for row in rows} == {"tracking"}
+    assert {row["group"].split(":")[0] for row in rows} == {"negatives"}
     base, *others = (row for row in rows if row["benchmark"] == "retrieval")
-    assert [row["entrant"] for row in (base, *others[:3])] == [BASE, "no gates", "same place", "untrained"]
+    far = "and far away in the same"
+    assert [row["entrant"] for row in (base, *others[:3])] == [BASE, "other videos", far, "untrained"]
+    assert others[0]["above_base"] == 0, "the same run"
+    assert all(row["paired"] for row in others), "all are asked about the held-out tracks of the base"
     assert base["above_base"] is None
     for row in others:
         assert row["above_base"] == pytest.approx(row["value"] - base["value"])
@@ -87,14 +90,14 @@ def test_a_grid_runs_once_and_shows_what_each_change_costs(
     table = read_table(root, unit.files["comparison.parquet"])
     assert table.schema == COMPARISON_SCHEMA
     page = root.read_bytes(unit.files["comparison.html"].path).decode()
-    assert "What does the tracker add to the same place some frames later?" in page
+    assert "Negatives of other videos, or of the same one too?" in page
     assert "http" not in page.replace("http-equiv", "")
     names = {"track": _units(root, "track"), "train": _units(root, "train")}
     again = CliRunner().invoke(app, [*command, "--seeds", "1"])
     assert again.exit_code == 0, again.exception or again.output
     assert names == {"track": _units(root, "track"), "train": _units(root, "train")}, "nothing is made twice"
     assert latest_version(root, "default").units["evaluate/ablations"].key == unit.key
-    assert (len(names["track"]), len(names["train"]), len(_units(root, "download"))) == (3 * 6, 3, 6)
+    assert (len(names["track"]), len(names["train"]), len(_units(root, "download"))) == (6, 2, 6)
 
 
 def _units(root: Any, stage: str) -> set[str]:
