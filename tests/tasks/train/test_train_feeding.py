@@ -117,8 +117,8 @@ def test_a_run_in_parts_and_in_bfloat16_ends_near_the_plain_one_and_learns(
         embeddings["fresh"] = build_network("small", 16, 7)(images)
     nearness = {name: float((tensor * embeddings["plain"]).sum(dim=1).min()) for name, tensor in embeddings.items()}
     assert nearness["parts"] > 0.9999
-    assert nearness["bfloat16"] > 0.9
-    assert nearness["fresh"] < 0.5, "training moved the embeddings farther than the precision does"
+    moved, apart = 1 - nearness["fresh"], 1 - nearness["bfloat16"]
+    assert apart < 0.2 * moved, "training moved the embeddings far more than the precision does"
     for name, curve in losses.items():
         assert sum(curve[-8:]) < 0.5 * sum(curve[:8]), name
 
