@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 NETWORKS = {
     "small": "tasks.networks.small",
+    "medium": "tasks.networks.medium",
     "resnet18": "tasks.networks.resnet18",
     "caffenet": "tasks.networks.caffenet",
 }
 # Side of the smallest input; CaffeNet's pool5 then finds a map of 2 x 2, and of one cell nothing would be left.
-LEAST_PX = {"small": 32, "resnet18": 32, "caffenet": 39}
+LEAST_PX = {"small": 32, "medium": 32, "resnet18": 32, "caffenet": 39}
 # Of the files that are taken for images where a folder is given.
 MAX_PIXELS = 67_108_864  # of an image file that is decoded, where nothing else is asked for: 8,192 x 8,192
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

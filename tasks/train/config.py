@@ -13,7 +13,7 @@ from tasks.networks import LEAST_PX
 class TrainConfig(StageConfig):
     """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
 
-    network: Literal["small", "resnet18", "caffenet"] = Field("small", description="The network.")
+    network: Literal["small", "medium", "resnet18", "caffenet"] = Field("small", description="The network.")
     objective: Literal["ranking", "infonce", "slowness", "context", "autoencoder", "supervised"] = Field(
         "ranking",
         description="The loss: ranking or infonce of tracked pairs; and to compare with, slowness (pairs without "

@@ -34,7 +34,7 @@ from tasks.networks.weights import NetworkSpec, untrained_network
 from tasks.presets import RunConfig
 from tests.real_data import real_data
 
-SIDES = {"small": 64, "resnet18": 128, "caffenet": 227}
+SIDES = {"small": 64, "medium": 64, "resnet18": 128, "caffenet": 227}
 FOLDERS = {"voc": "voc2007/VOCdevkit/VOC2007", "images": "cifar10", "davis": "davis", "nyu": "nyu"}
 SUBSET = {
     "detection_train_images": 40,

@@ -70,7 +70,7 @@ def _features(path: Path) -> npt.NDArray[np.float32]:
 def test_the_table_is_read_by_pandas_and_duckdb(embed: Embed, images: Path, out: Path, root: Root) -> None:
     told = embed(images)
     assert told.exit_code == 0, told.output
-    assert told.output == f"{out}: 5 images, backbone of small, 3360 numbers each\n"
+    assert told.output == f"{out}: 5 images, backbone of small, 2064 numbers each\n"
     names = ["a.jpg", "b/c.png", "b/d.webp", "b/e/f.bmp", "z.jpeg"]
     table = pd.read_parquet(out)
     assert list(table["path"]) == [str(images / name) for name in names]
@@ -83,13 +83,13 @@ def test_the_table_is_read_by_pandas_and_duckdb(embed: Embed, images: Path, out:
             expected = network.backbone((pixels - torch.tensor([107.99, 102.75, 96.64]).view(1, 3, 1, 1)) / 64)
         np.testing.assert_allclose(row, expected[0].numpy(), rtol=1e-4, atol=1e-5)
     rows = duckdb.sql(
-        f"select width, len(feature), array_cosine_similarity(feature::float[3360], feature::float[3360]) from '{out}'"
+        f"select width, len(feature), array_cosine_similarity(feature::float[2064], feature::float[2064]) from '{out}'"
     )
     assert [(width, length, round(same, 4)) for width, length, same in rows.fetchall()] == [
-        (width, 3360, 1.0) for width in (40, 41, 42, 43, 44)
+        (width, 2064, 1.0) for width in (40, 41, 42, 43, 44)
     ]
     schema = pq.read_schema(out)
-    assert schema.field("feature").type == pa.list_(pa.float32(), 3360)
+    assert schema.field("feature").type == pa.list_(pa.float32(), 2064)
     facts = json.loads(schema.metadata[b"tritrack"])
     assert (facts["network"], facts["dataset"], facts["layer"], facts["input_px"]) == (
         "small",
@@ -149,7 +149,7 @@ def test_unreadable_images_are_named_and_left_out(embed: Embed, images: Path, ou
         f"unreadable {images}/bad.png: no JPEG, PNG, WebP or BMP image",
         f"unreadable {images}/cut.jpg: does not decode: damaged, or cut short",
         f"unreadable {images}/new\\nline[red].jpg: no JPEG, PNG, WebP or BMP image",
-        f"{out}: 5 images, backbone of small, 3360 numbers each; 3 unreadable left out",
+        f"{out}: 5 images, backbone of small, 2064 numbers each; 3 unreadable left out",
     ]
     assert len(pd.read_parquet(out)) == 5
     listed = json.loads(embed(images, "--json").output)

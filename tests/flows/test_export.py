@@ -61,7 +61,7 @@ def test_an_export_is_a_folder_that_two_lines_read(export: Export, root: Root, t
     told = export(tmp_path / "new" / "out")
     assert told.exit_code == 0, told.output
     assert told.output.splitlines() == [
-        "small, trained by default version 1 at 32 px, 3360 features, embedding 16",
+        "small, trained by default version 1 at 32 px, 2064 features, embedding 16",
         *(str(tmp_path / "new" / "out" / name) for name in FILES),
     ]
     assert _names(tmp_path / "new") == ["out"], "nothing beside it"

@@ -21,7 +21,7 @@ MINING: Overrides = {
     "shard.held_out_share": 0.15,
 }
 TRAINING: Overrides = {
-    "train.network": "small",
+    "train.network": "medium",
     "train.objective": "infonce",
     "train.temperature": 0.2,
     "train.input_px": 64,

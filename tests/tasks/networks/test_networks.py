@@ -19,8 +19,10 @@ from tasks.networks.sizes import NetworkSize, network_size
 from tasks.networks.weights import NetworkSpec, load_network, network_files, untrained_network
 
 SIZES = [
+    # 3 to 24, 48, 96 and 192 channels, without biases, and GroupNorm's two numbers a channel.
+    NetworkSize("small", 64, 2064, 128, 220_248, 192 * 192 + 192 + 192 * 128 + 128, 9_867_264),
     # 3 to 24, 48, 96, 96, 192 and 192 channels, without biases, and GroupNorm's two numbers a channel.
-    NetworkSize("small", 64, 3360, 128, 635_544, 192 * 192 + 192 + 192 * 128 + 128, 20_484_096),
+    NetworkSize("medium", 64, 3360, 128, 635_544, 192 * 192 + 192 + 192 * 128 + 128, 20_484_096),
     # As torchvision has it without its classifier: 11,176,512 parameters and 1,813,561,344 multiply-adds.
     NetworkSize("resnet18", 224, 512, 128, 11_176_512, 512 * 512 + 512 + 512 * 128 + 128, 1_813_561_344 + 512 * 640),
     # By hand from the paper's table: conv1 to conv5, then fc6 and fc7.
@@ -155,7 +157,9 @@ def test_images_are_normalised_by_channel() -> None:
 
 
 def test_unknown_network_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"network: 'resnet' is unknown; choose one of caffenet, resnet18, small"):
+    with pytest.raises(
+        ValueError, match=r"network: 'resnet' is unknown; choose one of caffenet, medium, resnet18, small"
+    ):
         build_network("resnet", 16, 0)
 
 

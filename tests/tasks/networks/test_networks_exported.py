@@ -116,7 +116,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a boolean for a number": (_change(seed=True), "seed"),
     "too wide for memory": (_change(embedding=10**9), "embedding"),
     "too small for its layers": (_change(input_px=8), "input_px"),
-    "an unknown network": (_change(name="../evil"), "name: '../evil' is unknown; there are caffenet, resnet18, small"),
+    "an unknown network": (
+        _change(name="../evil"),
+        "name: '../evil' is unknown; there are caffenet, medium, resnet18, small",
+    ),
     "another width": (_change(embedding=8), "head.2.bias is 16 float32, not 8 float32|head.2.weight is 16x192"),
     "another network": (_change(name="resnet18"), "it holds no convolutions"),
     "a pickle": (_write("weights.safetensors", pickle.dumps({"a": 1})), "no safetensors file"),

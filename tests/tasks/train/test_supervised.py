@@ -219,7 +219,7 @@ def test_it_learns_and_a_killed_run_goes_on_bit_equal(
     shapes = write_shapes(tmp_path / "shapes", images=25)
     config = TrainConfig(
         objective="supervised", images=str(shapes), input_px=32, embedding=16, steps=60, pairs_per_batch=24,
-        augment="crop", schedule="step", checkpoint_every_steps=5, learning_rate=0.01,
+        augment="crop", schedule="step", checkpoint_every_steps=5,
     )  # fmt: skip
     digest = images_digest(str(shapes))
 

@@ -99,7 +99,7 @@ def test_a_run_in_parts_and_in_bfloat16_ends_near_the_plain_one_and_learns(
     root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, train_here: TrainHere
 ) -> None:
     triplets = make_triplets(("a", "b", "c", "d"), pairs=6)
-    config = small_config.model_copy(update={"learning_rate": 0.006, "augment": "mirror", "hard_after_step": 99})
+    config = small_config.model_copy(update={"learning_rate": 0.005, "augment": "mirror", "hard_after_step": 99})
     images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     losses, embeddings = {}, dict[str, torch.Tensor]()
     for name, changes in {
@@ -117,10 +117,10 @@ def test_a_run_in_parts_and_in_bfloat16_ends_near_the_plain_one_and_learns(
         embeddings["fresh"] = build_network("small", 16, 7)(images)
     nearness = {name: float((tensor * embeddings["plain"]).sum(dim=1).min()) for name, tensor in embeddings.items()}
     assert nearness["parts"] > 0.9999
-    moved, apart = 1 - nearness["fresh"], 1 - nearness["bfloat16"]
-    assert apart < 0.2 * moved, "training moved the embeddings far more than the precision does"
+    assert nearness["bfloat16"] > 0.9
+    assert nearness["fresh"] < 0.5, "training moved the embeddings farther than the precision does"
     for name, curve in losses.items():
-        assert sum(curve[-8:]) < 0.85 * sum(curve[:8]), name
+        assert sum(curve[-8:]) < 0.5 * sum(curve[:8]), name
 
 
 def test_a_device_without_bfloat16_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
