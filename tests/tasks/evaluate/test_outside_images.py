@@ -27,7 +27,7 @@ from tasks.voc import Box
 
 PLAIN = ("trained", "untrained", "hog", "colour", "pixels")
 KINDS = {*PLAIN, *(f"trained - {other}" for other in PLAIN[1:])}
-LAYERS = (*(f"conv{number}" for number in range(1, 7)), "fc1", "embedding")
+LAYERS = (*(f"conv{number}" for number in range(1, 5)), "fc1", "embedding")
 SPLITS = {"trainval": 40, "test": 32}
 _BOX = (
     "<object><name>{}</name><difficult>{}</difficult>"
