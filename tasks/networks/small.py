@@ -1,66 +1,14 @@
-"""A small convolutional network for CPUs, for inputs of 64 to 96 px."""
+"""The network for CPUs: four convolutions of stride 2, a 64 px input ends as a 4 x 4 map."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-from torch.nn import functional
-
-from tasks.networks.network import Network, he_convolutions, unit_length
+from tasks.networks.network import Network
+from tasks.networks.plain import build_plain
 
 _WIDTHS = (24, 48, 96, 192)
-_GROUPS = 8
-_BLOCK = 3  # modules of one convolution: itself, its normalisation and its ReLU
-# The probed features are means over the fields of a grid, of the last three convolutions: where a part lies tells a
-# shape, and the earlier ones keep colour and texture. Chosen between the halves of the training images of
-# `make learn`; of the last convolution alone CIFAR-10 accuracy was 5.6 points lower.
-_GRIDS = (3, 3, 2)
-
-
-class Small(Network):
-    """Four convolutions of stride 2 with GroupNorm (BatchNorm cannot be synchronised between CPU ranks).
-
-    A 64 px input ends as a 4 x 4 map. The embedding is a two-layer head over its mean, so that the
-    features before it keep what the objective would make them forget.
-    """
-
-    usual_px = 64
-
-    def __init__(self, embedding: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for index, width in enumerate(_WIDTHS):
-            size = 5 if index == 0 else 3
-            convolution = nn.Conv2d(before, width, size, stride=2, padding=size // 2, bias=False)
-            layers += [convolution, nn.GroupNorm(_GROUPS, width), nn.ReLU(inplace=True)]
-            before = width
-        self.convolutions = nn.Sequential(*layers)
-        self.feature_width = sum(width * side**2 for width, side in zip(_WIDTHS[1:], _GRIDS, strict=True))
-        self.head = nn.Sequential(nn.Linear(before, before), nn.ReLU(inplace=True), nn.Linear(before, embedding))
-
-    def backbone(self, images: torch.Tensor) -> torch.Tensor:
-        maps = self.convolutions[:_BLOCK](images)
-        pooled = []
-        for number, side in enumerate(_GRIDS, start=1):
-            maps = self.convolutions[number * _BLOCK : (number + 1) * _BLOCK](maps)
-            pooled.append(functional.adaptive_avg_pool2d(maps, side).flatten(1))
-        return torch.cat(pooled, dim=1)
-
-    def maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """conv1 to conv4 and fc1, each after its ReLU, and the embedding."""
-        found: dict[str, torch.Tensor] = {}
-        current = images
-        for number in range(len(_WIDTHS)):
-            current = found[f"conv{number + 1}"] = self.convolutions[number * _BLOCK : (number + 1) * _BLOCK](current)
-        found["fc1"] = self.head[:2](current.mean(dim=(2, 3)))
-        return found | {"embedding": unit_length(self.head[2:](found["fc1"]))}
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.convolutions(images)
-        return unit_length(self.head(features.mean(dim=(2, 3))))
+_STRIDES = (2, 2, 2, 2)
 
 
 def build(embedding: int) -> Network:
     """The network with fresh weights, drawn from torch's current generator."""
-    return he_convolutions(Small(embedding))
+    return build_plain(_WIDTHS, _STRIDES, embedding)

@@ -106,7 +106,7 @@ def _constant(old: str, new: str) -> Callable[[str], str]:
         ("tasks/train/objectives/context.py", _constant("_HIDDEN = 256", "_HIDDEN = 128"), set()),
         ("tasks/train/objectives/infonce.py", _constant("dim=1", "dim=0"), set()),
         ("tasks/train/monitor.py", _constant("_COLLAPSED_GAP = 0.05", "_COLLAPSED_GAP = 0.04"), _AFTER_TRAIN),
-        ("tasks/networks/small.py", _constant("_GROUPS = 8", "_GROUPS = 4"), _AFTER_TRAIN),
+        ("tasks/networks/plain.py", _constant("_GROUPS = 8", "_GROUPS = 4"), _AFTER_TRAIN),
         ("tasks/networks/caffenet.py", lambda text: text.replace("4096", "4095"), set()),
         ("tasks/evaluate/retrieval.py", _constant("(1, 5, 10)", "(1, 5)"), {"retrieval", "report"}),
         ("tasks/bootstrap.py", _constant("0.95", "0.9"), {"classification", "retrieval", "report"}),
