@@ -58,6 +58,12 @@ def draw_items(num_items: int, samples: int, seed: int) -> Iterator[npt.NDArray[
         yield rng.multinomial(num_items, even)
 
 
+def draw_columns(num_items: int, samples: int, seed: int) -> npt.NDArray[np.float32]:
+    """The draws of `draw_items` side by side (N, S), for statistics that take many at once."""
+    draws = list(draw_items(num_items, samples, seed))
+    return np.ascontiguousarray(np.reshape(draws, (-1, num_items)).T, np.float32)
+
+
 def cluster_interval(
     values: npt.NDArray[np.floating], clusters: npt.NDArray[np.integer], samples: int, seed: int
 ) -> Interval:

@@ -14,12 +14,15 @@ and an image gives at most 100 detections.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
+
+from tasks.bootstrap import Resampled
 
 OVERLAP = 0.5  # intersection over union
 # VOC 2007 reads at these recalls. They are the devkit's float steps: 0.30000000000000004 is above a recall of 3 / 10.
@@ -125,6 +128,11 @@ class Ranking:
         places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
         return found[places] / total, precision[places]
 
+    def resampled(self, draws: npt.NDArray[np.float32]) -> dict[str, Resampled]:
+        """By form (a field of `AveragePrecision`), the figure of all images and of every draw (I, S)."""
+        whole, found = self.average_precision(), self.average_precisions(draws)
+        return {form: Resampled(value, found[:, place]) for place, (form, value) in enumerate(whole._asdict().items())}
+
     def average_precisions(self, draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Of many draws, a column each (I, S), at once: both forms (S, 2), in a tenth of the time."""
         step = max(1, _BLOCK_CELLS // max(1, len(self._found)))
@@ -148,6 +156,12 @@ class Ranking:
         eleven = np.take_along_axis(best, reached, axis=0).sum(axis=0) / len(_RECALLS)
         figures += np.stack([eleven, area], axis=1)
         return figures
+
+
+def mean_over_classes(of_classes: Sequence[Resampled]) -> Resampled:
+    """The mean over classes; a draw leaves out those of which it holds nothing, and is NaN where it holds none."""
+    draws = np.ma.masked_invalid(np.stack([each.draws for each in of_classes]))
+    return Resampled(float(np.mean([each.value for each in of_classes])), draws.mean(axis=0).filled(np.nan))
 
 
 def _best_truths(detections: Detections, truths: Truths) -> npt.NDArray[np.int64]:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.bootstrap import Resampled, draw_items
-from tasks.evaluate.average_precision import Detections, Ranking, Truths, match_detections
-from tasks.evaluate.overlap import Boxes, overlaps, suppress
+from tasks.bootstrap import draw_columns
+from tasks.evaluate.average_precision import Detections, Ranking, Truths, match_detections, mean_over_classes
+from tasks.evaluate.overlap import overlaps, sized, suppress
 from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.windows import Annotated
 from tasks.records import BOX
@@ -75,7 +75,7 @@ class Found:
             self._images[place].append(zeros + number)
             self._scores[place].append(of_class[kept])
             self._matches[place].append(match_detections(Detections(zeros, of_class[kept], boxes), truths))
-            best += zip(of_class[kept].tolist(), [name] * len(kept), _sized(boxes), strict=True)
+            best += zip(of_class[kept].tolist(), [name] * len(kept), sized(boxes).tolist(), strict=True)
         best.sort(key=lambda row: -row[0])
         return best[:SHOWN_AN_IMAGE]
 
@@ -138,17 +138,16 @@ class Tally:
         if not known:
             reason = f"no class has {LEAST_OBJECTS} objects in the {self.num_images} test images, and one to train on"
             return [no_score(benchmark, "mAP", reason, self.num_images)]
-        counts = list(draw_items(self.num_images, samples, SEED))
-        drawn = np.ascontiguousarray(np.reshape(counts, (-1, self.num_images)).T, np.float32)
+        drawn = draw_columns(self.num_images, samples, SEED)
         resampled = {
-            kind: [_resampled(found.ranking(place, positives[:, place]), drawn) for place in known]
+            kind: [found.ranking(place, positives[:, place]).resampled(drawn) for place in known]
             for kind, found in self._found.items()
         }
         named = ", ".join(self._classes[place] for place in known)
         meant = f"mean over {len(known)} of {len(self._classes)} classes: {named}"
         rows: list[Score] = []
         for form, (suffix, told) in _FORMS.items():
-            means = {kind: _mean([each[form] for each in by_class]) for kind, by_class in resampled.items()}
+            means = {kind: mean_over_classes([each[form] for each in by_class]) for kind, by_class in resampled.items()}
             words = f"{meant}; {told}; {note}"
             rows += resampled_rows(benchmark, f"mAP{suffix}", means, self.num_images, note=words, subset=subset)
         for form, (suffix, told) in _FORMS.items():
@@ -164,20 +163,3 @@ class Tally:
                 why = why if name in trained_on else "no object to train on"
                 rows.append(no_score(benchmark, f"AP {name}", why, self.num_images))
         return rows
-
-
-def _resampled(ranking: Ranking, drawn: npt.NDArray[np.float32]) -> dict[str, Resampled]:
-    """A class's average precision by form, of all images and of every draw (I, S)."""
-    whole, draws = ranking.average_precision(), ranking.average_precisions(drawn)
-    return {form: Resampled(getattr(whole, form), draws[:, whole._fields.index(form)]) for form in _FORMS}
-
-
-def _mean(of_classes: Sequence[Resampled]) -> Resampled:
-    """The mean over classes; a draw leaves out those of which it holds no object, and is NaN where it holds none."""
-    draws = np.ma.masked_invalid(np.stack([each.draws for each in of_classes]))
-    return Resampled(float(np.mean([each.value for each in of_classes])), draws.mean(axis=0).filled(np.nan))
-
-
-def _sized(boxes: Boxes) -> list[list[float]]:
-    sized: list[list[float]] = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
-    return sized

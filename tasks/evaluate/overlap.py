@@ -8,6 +8,16 @@ import numpy.typing as npt
 Boxes = npt.NDArray[np.float32]  # (N, 4): left, top, right, bottom in px from 0, the ends left out
 
 
+def sized(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """(N, 4) of left, top, right, bottom -> of left, top, width, height, as tables store them."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def edged(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """`sized` undone."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
 def overlaps(boxes: Boxes, others: Boxes) -> npt.NDArray[np.float32]:
     """Intersection over union (N, M) of boxes (N, 4) and others (M, 4); 0 where both are empty."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])

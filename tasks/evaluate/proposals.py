@@ -18,7 +18,7 @@ from storage.keys import KeyDocument
 from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table, table_bytes
-from tasks.evaluate.overlap import Boxes
+from tasks.evaluate.overlap import Boxes, edged, sized
 from tasks.records import BOX, Progress, no_progress
 from tasks.voc import read_image
 
@@ -61,8 +61,7 @@ def propose(
             continue
         boxes = _in_random_order(selective_search(image, search_px), name, seed)
         height, width = image.shape[:2]
-        sized = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        rows.append({"image": name, "width": width, "height": height, "boxes": sized.tolist()})
+        rows.append({"image": name, "width": width, "height": height, "boxes": sized(boxes).tolist()})
     counts = {
         "images": len(rows),
         "images_unreadable": len(names) - len(rows),
@@ -89,8 +88,7 @@ def selective_search(image: npt.NDArray[np.uint8], search_px: int) -> Boxes:
     search.setBaseImage(np.ascontiguousarray(small[:, :, ::-1]))  # BGR, as OpenCV's colours have it
     search.switchToSelectiveSearchFast()
     found = np.asarray(search.process(), np.float64).reshape(-1, 4)
-    corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
-    boxes = corners * np.tile([width / size[0], height / size[1]], 2)
+    boxes = edged(found) * np.tile([width / size[0], height / size[1]], 2)
     kept = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= _LEAST_PX
     whole = np.asarray([[0, 0, width, height]], np.float32)
     return np.unique(np.concatenate([whole, boxes[kept].astype(np.float32)]), axis=0)
@@ -104,9 +102,8 @@ def read_proposals(root: Root, units: Iterable[str], most: int = 0) -> Iterator[
     for key in units:
         table = read_table(root, require_manifest(root, "proposals", key).files["proposals.parquet"])
         for row in range(len(table)):
-            sized = np.asarray(table["boxes"][row].values.flatten(), np.float32).reshape(-1, 4)
-            sized = sized[:most] if most else sized
-            yield table["image"][row].as_py(), np.concatenate([sized[:, :2], sized[:, :2] + sized[:, 2:]], axis=1)
+            boxes = edged(np.asarray(table["boxes"][row].values.flatten(), np.float32).reshape(-1, 4))
+            yield table["image"][row].as_py(), boxes[:most] if most else boxes
 
 
 def _in_random_order(boxes: Boxes, name: str, seed: int) -> Boxes:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.keys import JSON
-from tasks.bootstrap import Resampled, draw_items
-from tasks.evaluate.average_precision import AveragePrecision, Ranking
+from tasks.bootstrap import draw_columns
+from tasks.evaluate.average_precision import AveragePrecision, Ranking, mean_over_classes
 from tasks.evaluate.context import Context, Result
 from tasks.evaluate.features import BACKBONE
 from tasks.evaluate.probing import LINEAR, Images, Labelled, Labels, Part, note_of, ordered, part_of, probe_layers
@@ -116,8 +116,7 @@ def _scores(
     reason = f"fewer than {LEAST_POSITIVES} test images with the class"
     if not known:
         return [no_score(NAME, f"mAP{form}", f"{reason}, of every class", len(labels)) for form in _FORMS.values()]
-    counts = list(draw_items(len(labels), context.config.bootstrap_samples, SEED))
-    drawn = np.ascontiguousarray(np.reshape(counts, (-1, len(labels))).T, np.float32)
+    drawn = draw_columns(len(labels), context.config.bootstrap_samples, SEED)
     chances = _chances(labels[:, known], context.seed)
     note = f"whole images squeezed to squares; mean over {len(known)} classes"
     if few:
@@ -126,11 +125,12 @@ def _scores(
     for done, (probe, layer) in enumerate(ordered(scores)):
         context.progress(done, len(scores), "intervals")
         values = {
-            kind: _resampled(found[:, known], labels[:, known], drawn) for kind, found in scores[probe, layer].items()
+            kind: [ranking.resampled(drawn) for ranking in rankings(found[:, known], labels[:, known])]
+            for kind, found in scores[probe, layer].items()
         }
         part = part_of(probe, layer)
         for form, suffix in _FORMS.items():
-            means = {kind: _mean([each[form] for each in by_class]) for kind, by_class in values.items()}
+            means = {kind: mean_over_classes([each[form] for each in by_class]) for kind, by_class in values.items()}
             told = f"{note_of(probe, layer)}; {note}"
             chance = float(np.mean([each[form] for each in chances]))
             rows += resampled_rows(NAME, f"mAP{part}{suffix}", means, len(labels), chance=chance, note=told)
@@ -143,21 +143,6 @@ def _scores(
             metric, chance = f"AP {classes[number]}{suffix}", float(chances[place][form])
             rows += resampled_rows(NAME, metric, one, len(labels), chance=chance, note=told)
     return rows + [no_score(NAME, f"AP {name}", reason, len(labels)) for name in few]
-
-
-def _resampled(scores: Scores, labels: Labels, drawn: npt.NDArray[np.float32]) -> list[dict[str, Resampled]]:
-    """Each class's average precision by form, of all images and of every draw (N, S)."""
-    found = []
-    for ranking in rankings(scores, labels):
-        whole, draws = ranking.average_precision(), ranking.average_precisions(drawn)
-        found.append({form: Resampled(getattr(whole, form), draws[:, whole._fields.index(form)]) for form in _FORMS})
-    return found
-
-
-def _mean(of_classes: Sequence[Resampled]) -> Resampled:
-    """The mean over classes; a draw leaves out those of which it holds no image."""
-    draws = np.stack([each.draws for each in of_classes])
-    return Resampled(float(np.mean([each.value for each in of_classes])), np.nanmean(draws, axis=0))
 
 
 def _chances(labels: Labels, seed: int) -> list[dict[str, float]]:
