@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.results import file_place
 from storage.manifests import Manifest, require_manifest
 from storage.root import Root
 from storage.tables import read_table
@@ -16,6 +17,7 @@ from storage.versions import Version
 from tasks.batch import Unit
 from tasks.evaluate.inputs import Entrant
 from tasks.evaluate.key import comparison_document
+from tasks.evaluate.parts import head_metrics
 
 PAGE, ROWS = "comparison.html", "comparison.parquet"
 
@@ -29,18 +31,14 @@ def comparison_unit(name: str, groups: Mapping[str, Sequence[Entrant]], base: st
 
 def page_place(root: Root, version: Version, name: str) -> str:
     """The page's file or URL."""
-    path = _unit(root, version, name).files[PAGE].path
-    local = root.local_path(path)
-    return local.resolve().as_uri() if local else f"{root.url.rstrip('/')}/{path}"
+    return file_place(root, _unit(root, version, name).files[PAGE])
 
 
 def shown_rows(root: Root, version: Version, name: str) -> list[dict[str, Any]]:
     """The rows of a comparison (COMPARISON_SCHEMA): of each benchmark its first metric, and entrants without any."""
     rows = read_table(root, _unit(root, version, name).files[ROWS]).to_pylist()
-    first: dict[str, str] = {}
-    for row in rows:
-        first.setdefault(row["benchmark"], row["metric"])
-    return [row for row in rows if row["metric"] == first[row["benchmark"]]]
+    heads = head_metrics((row["benchmark"], row["metric"]) for row in rows)
+    return [row for row in rows if row["metric"] == heads[row["benchmark"]]]
 
 
 def show_comparison(root: Root, version: Version, name: str, console: Console) -> None:

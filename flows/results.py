@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.manifests import read_manifest
+from storage.manifests import StoredFile, read_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Version
@@ -17,9 +17,13 @@ def report_place(root: Root, version: Version) -> str | None:
     manifest = read_manifest(root, "evaluate", unit.key) if unit else None
     if manifest is None:
         return None
-    path = manifest.files["report.html"].path
-    local = root.local_path(path)
-    return local.resolve().as_uri() if local else f"{root.url.rstrip('/')}/{path}"
+    return file_place(root, manifest.files["report.html"])
+
+
+def file_place(root: Root, file: StoredFile) -> str:
+    """A URL of a unit's file, to open it by."""
+    local = root.local_path(file.path)
+    return local.resolve().as_uri() if local else f"{root.url.rstrip('/')}/{file.path}"
 
 
 def scores_of(root: Root, version: Version) -> list[dict[str, Any]]:

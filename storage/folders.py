@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from storage.concurrency import in_threads
@@ -33,14 +33,19 @@ def contents_digest(place: Path) -> str:
         with contextlib.suppress(OSError):
             if len(kept := remembered.read_text(encoding="ascii")) == len(listing):
                 return kept
-        digest = hashlib.sha256()
-        for (name, _), (sha256, _) in zip(
-            files, in_threads(hash_file, (place / name for name, _ in files)), strict=True
-        ):
-            digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(sha256))
+        names = [name for name, _ in files]
+        digest = digest_of(names, in_threads(hash_file, (place / name for name in names)))
     except OSError as error:
         raise ValueError(f"{str(error.filename or place)!r} cannot be read ({error.strerror})") from error
-    _remember(remembered, digest.hexdigest(), newest)
+    _remember(remembered, digest, newest)
+    return digest
+
+
+def digest_of(names: Iterable[str], hashed: Iterable[tuple[str, int]]) -> str:
+    """The digest of files by their names below a folder and their bytes, of which (SHA-256, size) is known."""
+    digest = hashlib.sha256()
+    for name, (sha256, _) in zip(names, hashed, strict=True):
+        digest.update(os.fsencode(name) + b"\0" + bytes.fromhex(sha256))
     return digest.hexdigest()
 
 

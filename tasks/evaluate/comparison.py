@@ -22,11 +22,13 @@ from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table, table_bytes
 from tasks.bootstrap import Resampled
-from tasks.evaluate.forest import percent, points
+from tasks.evaluate import FEATURES
+from tasks.evaluate.forest import interval_words, scale_of, value_words
 from tasks.evaluate.inputs import Entrant
 from tasks.evaluate.pages.rendering import render
+from tasks.evaluate.parts import head_metrics
 from tasks.evaluate.plots import comparison_plot
-from tasks.evaluate.scores import FEATURES
+from tasks.evaluate.scores import Unit
 from tasks.records import Progress, no_progress
 
 REFERENCES = FEATURES[1:]  # of the base's units, in each group: the network untrained, and what no training made
@@ -75,7 +77,7 @@ class Row:
     num_clusters: int = 0
     cluster: str = ""
     subset: str = ""
-    unit: str = "share"
+    unit: Unit = "share"
     note: str = ""
 
 
@@ -208,44 +210,37 @@ def _shown(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
     """By group what the template shows: for each benchmark's first metric a plot and a table, then all metrics."""
     for group in dict.fromkeys(row.group for row in rows):
         mine = [row for row in rows if row.group == group]
-        first = {row.benchmark: row.metric for row in reversed(mine) if row.value is not None}
+        known = [row for row in mine if not row.note]
         blocks = []
-        for benchmark in dict.fromkeys(row.benchmark for row in mine if row.benchmark):
-            headline = [row for row in mine if (row.benchmark, row.metric) == (benchmark, first[benchmark])]
+        for benchmark, metric in head_metrics((row.benchmark, row.metric) for row in known).items():
+            headline = [row for row in known if (row.benchmark, row.metric) == (benchmark, metric)]
             plot = comparison_plot(
                 [row.entrant for row in headline],
                 [(row.value, row.low, row.high) for row in headline if row.value is not None],
                 num_references=sum(row.entrant in REFERENCES for row in headline),
-                scale=1 if headline[0].unit == "degrees" else 100,
+                scale=scale_of(headline[0].unit),
             )
-            blocks.append({"benchmark": benchmark, "metric": first[benchmark], "plot": plot, "rows": headline})
-        missing = [row for row in mine if row.note]
-        yield {"name": group, "blocks": blocks, "rows": [row for row in mine if not row.note], "missing": missing}
+            blocks.append({"benchmark": benchmark, "metric": metric, "plot": plot, "rows": headline})
+        yield {"name": group, "blocks": blocks, "rows": known, "missing": [row for row in mine if row.note]}
 
 
 def shown_value(row: Row) -> str:
     """The row's value in words: percent, or degrees."""
-    return f"{row.value:.1f}°" if row.unit == "degrees" and row.value is not None else percent(row.value)
+    return value_words(row.value, row.unit, signed=False)
 
 
 def shown_interval(row: Row) -> str:
-    if row.low is None or row.high is None:
-        return "–"
-    scale, sign = (1, "°") if row.unit == "degrees" else (100, " %")
-    return f"{scale * row.low:.1f} to {scale * row.high:.1f}{sign}"
+    """Its interval in words."""
+    return interval_words(row.low, row.high, row.unit, signed=False)
 
 
 def shown_difference(row: Row) -> str:
     """What the entrant is above the base, with its interval; empty for the base."""
     if row.above_base is None:
         return ""
-    scale = 0.01 if row.unit == "degrees" else 1.0
-    bounds = (
-        ""
-        if row.above_low is None or row.above_high is None
-        else f" ({points(scale * row.above_low)} to {points(scale * row.above_high)})"
-    )
-    return points(scale * row.above_base) + bounds + ("" if row.paired else ", unpaired")
+    known = row.above_low is not None
+    interval = f" ({interval_words(row.above_low, row.above_high, row.unit, signed=True)})" if known else ""
+    return f"{value_words(row.above_base, row.unit, signed=True)}{interval}{'' if row.paired else ', unpaired'}"
 
 
 def _json(document: KeyDocument) -> str:

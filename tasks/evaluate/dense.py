@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from tasks.evaluate.judged import Judged
+from tasks.evaluate.pixels import NUM_BINS, colour_bins
 from tasks.networks.images import to_tensor
 from tasks.networks.network import Network
 
@@ -20,7 +21,6 @@ Dense = Callable[[Frame], torch.Tensor]  # to (C, h, w) float32, of unit length 
 SIDE_MULTIPLE = 32  # of both sides of a frame, so that the maps of all kinds cover it whole
 CELL_PX = 8  # of hand-made features: the stride that label propagation is usually measured at
 _MOST_STRIDE = 11  # between 8 and 16: CaffeNet pads less than it takes away, so that its 8 looks like a little more
-_BINS = 4  # of each channel, of a histogram of colours
 _ORIENTATIONS = 9
 
 
@@ -50,9 +50,8 @@ def dense_hog(frame: Frame) -> npt.NDArray[np.float32]:
 def dense_colour(frame: Frame) -> npt.NDArray[np.float32]:
     """(H / 8, W / 8, 64): square roots of the shares of pixels in 4 x 4 x 4 bins, over each cell and those about it."""
     height, width = frame.shape[0] // CELL_PX, frame.shape[1] // CELL_PX
-    bins = (frame // (256 // _BINS)).astype(np.int64) @ np.array([_BINS**2, _BINS, 1])
     cells = np.arange(height * width).reshape(height, width).repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)
-    counts = np.bincount((cells * _BINS**3 + bins).ravel(), minlength=height * width * _BINS**3)
+    counts = np.bincount((cells * NUM_BINS + colour_bins(frame)).ravel(), minlength=height * width * NUM_BINS)
     shares = cv2.blur(counts.reshape(height, width, -1).astype(np.float32), (3, 3), borderType=cv2.BORDER_REFLECT)
     return np.asarray(np.sqrt(shares / CELL_PX**2), np.float32)
 

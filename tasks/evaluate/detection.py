@@ -66,21 +66,21 @@ def run(context: Context) -> Result:
         pictures = _write(scored, tally, detectors.kinds, files, context, len(setting.test))
         if not tally.num_images:
             raise ValueError(f"voc: no test image of {context.data!r} can be used; {_told(counts)}")
+        counts["images_test"] = tally.num_images
+        _log.info("detection: trained in %.1f s, tested in %.1f s", tuned - started, time.monotonic() - tuned)
+        scores = tally.rows(
+            NAME,
+            trained_on,
+            samples=context.config.bootstrap_samples,
+            subset=setting.subset,
+            note=method_note(context.config),
+        )
+        shown = {
+            "pictures.parquet": table_bytes(pictures, DRAWN_SCHEMA),
+            "curves.parquet": table_bytes(tally.curves(), CURVE_SCHEMA),
+        }
         stack.pop_all()  # whoever commits the files removes them
-    counts["images_test"] = tally.num_images
-    _log.info("detection: trained in %.1f s, tested in %.1f s", tuned - started, time.monotonic() - tuned)
-    scores = tally.rows(
-        NAME,
-        trained_on,
-        samples=context.config.bootstrap_samples,
-        subset=setting.subset,
-        note=method_note(context.config),
-    )
     facts: dict[str, JSON] = {"classes": setting.classes, "trained_on": trained_on, "losses": losses}
-    shown = {
-        "pictures.parquet": table_bytes(pictures, DRAWN_SCHEMA),
-        "curves.parquet": table_bytes(tally.curves(), CURVE_SCHEMA),
-    }
     return Result(scores, counts=dict(+counts), facts=facts, files={**files, **shown})
 
 

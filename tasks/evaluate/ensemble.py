@@ -16,12 +16,13 @@ from storage.keys import JSON, KeyDocument
 from storage.manifests import Manifest, damaged, require_manifest
 from storage.root import Root, hash_file
 from storage.tables import table_bytes
+from tasks.evaluate import FEATURES
 from tasks.evaluate.benchmark import commit_result
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.context import Result
 from tasks.evaluate.detection import method_note, read_setting
 from tasks.evaluate.detections import DETECTIONS_SCHEMA, RegionScores, Row, Tally
-from tasks.evaluate.scores import FEATURES, Score
+from tasks.evaluate.scores import Score
 from tasks.evaluate.windows import Annotated, read_annotated
 from tasks.records import Progress, no_progress
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tasks.evaluate.scores import FEATURES, Score
+from tasks.evaluate import FEATURES
+from tasks.evaluate.scores import Score, Unit
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,37 @@ def points(value: float) -> str:
 
 
 def amount(score: Score) -> str:
-    """The score's value in words: percent or degrees, a difference with its sign."""
-    if score.value is None:
-        return "–"
-    if " - " in score.features:
-        return points(score.value * _scale(score) / 100)
-    return f"{score.value:.1f}°" if score.unit == "degrees" else percent(score.value)
+    """The score's value in words, a difference with its sign."""
+    return value_words(score.value, score.unit, signed=" - " in score.features)
 
 
 def bounds(score: Score) -> str:
     """The ends of the score's interval in words."""
-    if score.low is None or score.high is None:
+    return interval_words(score.low, score.high, score.unit, signed=" - " in score.features)
+
+
+def value_words(value: float | None, unit: Unit, *, signed: bool) -> str:
+    """Percent or degrees; `signed`: a difference in points or degrees, with its sign. A dash for None."""
+    if value is None:
         return "–"
-    signed = " - " in score.features
-    ends = [_scale(score) * end for end in (score.low, score.high)]
-    shown = [f"{end:+.1f}".replace("-", "−") if signed else f"{end:.1f}" for end in ends]
-    return f"{shown[0]} to {shown[1]}{'' if signed else '°' if score.unit == 'degrees' else ' %'}"
+    if signed:
+        return points(value * scale_of(unit) / 100)
+    return f"{value:.1f}°" if unit == "degrees" else percent(value)
 
 
-def _scale(score: Score) -> float:
+def interval_words(low: float | None, high: float | None, unit: Unit, *, signed: bool) -> str:
+    """Both ends as `value_words` has them, the unit once. A dash for None."""
+    if low is None or high is None:
+        return "–"
+    scale = scale_of(unit)
+    if signed:
+        return f"{points(low * scale / 100)} to {points(high * scale / 100)}"
+    return f"{scale * low:.1f} to {scale * high:.1f}{'°' if unit == 'degrees' else ' %'}"
+
+
+def scale_of(unit: Unit) -> float:
     """What a value is multiplied by to be shown."""
-    return 1.0 if score.unit == "degrees" else 100.0
+    return 1.0 if unit == "degrees" else 100.0
 
 
 def _forest(scores: Sequence[Score]) -> Forest:
@@ -96,7 +107,7 @@ def _forest(scores: Sequence[Score]) -> Forest:
     first = scores[0]
     known = [score for score in plain.values() if score.value is not None]
     chance = first.chance
-    scale = _scale(first)
+    scale = scale_of(first.unit)
     ends = [bound for score in known for bound in (score.value, score.low, score.high) if bound is not None]
     # An axis of shares is one in percent: degrees are laid out on the same scale.
     start, end, step = _axis([each * scale / 100 for each in ends + ([chance] if chance is not None else [])])
@@ -142,7 +153,7 @@ def _difference(score: Score) -> Difference:
         verdict = "worse"
     else:
         verdict = "undecided"
-    scale = _scale(score) / 100
+    scale = scale_of(score.unit) / 100
     interval = _interval(score, lambda bound: points(scale * bound))
     return Difference(score.features.split(" - ")[1], points(scale * score.value), interval, verdict)
 

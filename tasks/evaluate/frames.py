@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import numpy.typing as npt
 from av.stream import Disposition
 
 from storage.manifests import video_path
 from storage.root import Root
+from tasks.networks.pictures import squeezed
 
 Frame = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}  # a play list among the videos must not fetch anything
@@ -71,9 +71,7 @@ def square_crop(frame: Frame, box: tuple[float, float, float, float], context: f
     top = round(y + height / 2 - side / 2)
     rows = _reflected(np.arange(top, top + side), frame.shape[0])
     columns = _reflected(np.arange(left, left + side), frame.shape[1])
-    crop = frame[np.ix_(rows, columns)]
-    interpolation = cv2.INTER_AREA if side >= side_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(crop, (side_px, side_px), interpolation=interpolation), np.uint8)
+    return squeezed(frame[np.ix_(rows, columns)], side_px)
 
 
 def _reflected(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tasks.networks import MAX_PIXELS
-from tasks.networks.pictures import Unreadable, sound_image
+from tasks.networks.pictures import Unreadable, decode_image, first_line, sound_image
 
 
 def read_colour(path: str) -> npt.NDArray[np.uint8]:
@@ -39,21 +39,11 @@ def read_indices(path: str) -> npt.NDArray[np.uint8]:
             values = np.asarray(image if image.mode in ("P", "L") else image.convert("RGB"))
     # Pillow tells of broken files by all of these.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise Unreadable(f"does not decode: {_first_line(error)}") from error
+        raise Unreadable(f"does not decode: {first_line(error)}") from error
     return np.asarray(values if values.ndim == 2 else 255 * values.any(axis=2), np.uint8)
 
 
 def _decoded(path: str, flags: int) -> npt.NDArray[Any]:
     with sound_image(path, MAX_PIXELS) as file:
-        data = np.frombuffer(file.read(), np.uint8)
-    try:
-        image = cv2.imdecode(data, flags)
-    except (cv2.error, MemoryError) as error:
-        raise Unreadable(f"does not decode: {_first_line(error)}") from error
-    if image is None:
-        raise Unreadable("does not decode: damaged, or cut short")
-    return np.asarray(image)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        data = file.read()
+    return decode_image(data, flags)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 
 from storage.tables import table_bytes
+from tasks.evaluate import FEATURES
 from tasks.evaluate.angles import Angles, angles_between, statistics, summarise
 from tasks.evaluate.codewords import cell_normals, classes_of, codebook, decoded, spread, unit
 from tasks.evaluate.context import Context, Result
@@ -24,7 +25,7 @@ from tasks.evaluate.depth import Mask, Normals
 from tasks.evaluate.fitting import Grid, Samples, fit
 from tasks.evaluate.nyu import OFFICIAL, Observed, View, Views, axes_order, find_views, read_view
 from tasks.evaluate.pictures import encode_jpeg, resized
-from tasks.evaluate.scores import FEATURES, Score, statistic_rows
+from tasks.evaluate.scores import Score, statistic_rows
 from tasks.evaluate.spill import Spill
 from tasks.networks.images import to_tensor
 from tasks.networks.pictures import Unreadable
@@ -83,6 +84,7 @@ class _Reader:
     left_out: Counter[str]
 
     def read(self, view: View) -> Observed | None:
+        """The view, or None where it cannot be read, counted."""
         try:
             return read_view(view, self.order, self.window_px)
         except Unreadable as error:

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from storage.shards import ShardReader
 from storage.tables import read_table
 from tasks.evaluate.pictures import Picture, decode_jpeg
 from tasks.far_away import Paths, read_paths
+from tasks.networks.pictures import squeezed
 
 Member = Literal["anchor", "positive"]
 
@@ -74,9 +74,7 @@ class PatchReader:
         image = decode_jpeg(self.jpeg(shard, row, member))
         kept = max(1, round(image.shape[0] / self._open(shard).margin))
         start = (image.shape[0] - kept) // 2
-        middle = image[start : start + kept, start : start + kept]
-        interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(middle, (side_px, side_px), interpolation=interpolation), np.uint8)
+        return squeezed(image[start : start + kept, start : start + kept], side_px)
 
     def paths(self, pairs: Sequence[Pair]) -> Paths:
         """Where the tracks of some pairs ran, in their order."""

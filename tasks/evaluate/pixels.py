@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 _SIDE_PX = 16
 _BINS = 4  # of each channel
+NUM_BINS = _BINS**3
 
 
 def pixel_features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -16,11 +17,16 @@ def pixel_features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray(small, np.float32) / np.float32(255)
 
 
+def colour_bins(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The bin (H, W) of each pixel of (H, W, 3) RGB, 0 to `NUM_BINS` - 1: so many equal parts of each channel."""
+    return np.asarray((image // (256 // _BINS)).astype(np.int64) @ np.array([_BINS**2, _BINS, 1]))
+
+
 def colour_features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Features (B, 64) float32 of images (B, H, W, 3) uint8 RGB: the square roots of the shares of their pixels in
     4 x 4 x 4 bins, so that cosines compare histograms as Hellinger's distance does."""
     rows = []
     for image in images:
-        binned = (image.reshape(-1, 3) // (256 // _BINS)).astype(np.int64) @ np.array([_BINS**2, _BINS, 1])
-        rows.append(np.bincount(binned, minlength=_BINS**3) / len(binned))
+        bins = colour_bins(image).ravel()
+        rows.append(np.bincount(bins, minlength=NUM_BINS) / len(bins))
     return np.sqrt(np.asarray(rows)).astype(np.float32)

@@ -15,13 +15,14 @@ import pyarrow as pa
 import torch
 
 from storage.tables import table_bytes
+from tasks.evaluate import FEATURES
 from tasks.evaluate.context import Context, Result
 from tasks.evaluate.correspondence import Follower, cell_labels, mask_of
 from tasks.evaluate.davis import OFFICIAL, Sequence, Step, find_sequences, read_steps
 from tasks.evaluate.dense import SIDE_MULTIPLE, Dense, load_dense
 from tasks.evaluate.frames import Frame
 from tasks.evaluate.pictures import draw_masks, encode_jpeg
-from tasks.evaluate.scores import FEATURES, Score, score_rows
+from tasks.evaluate.scores import Score, score_rows
 from tasks.evaluate.segmentation import boundary_accuracy, region_similarity
 
 _log = logging.getLogger(__name__)
@@ -116,12 +117,14 @@ class _Followed:
         return self.predicted["copied"].shape
 
     def advance(self, image: Frame) -> None:
+        """Carry the masks on to the next frame."""
         frame = _scaled(image, self._size)
         for kind, follower in self._followers.items():
             labels = follower.follow(self._extractors[kind](frame))
             self.predicted[kind] = mask_of(labels, self.objects, (self.shape[0], self.shape[1]))
 
     def score(self, mask: npt.NDArray[np.uint8]) -> None:
+        """Count the newest masks against the truth."""
         self.frames += 1
         for kind, predicted in self.predicted.items():
             self.sums[kind] += _measures(predicted, mask, self.objects)
@@ -130,6 +133,7 @@ class _Followed:
         return self.sums[kind] / self.frames
 
     def rows(self) -> list[dict[str, Any]]:
+        """Rows of OBJECT_SCHEMA."""
         return [
             {
                 "sequence": self.name,

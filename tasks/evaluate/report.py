@@ -15,15 +15,16 @@ from storage.manifests import Manifest, commit, require_manifest
 from storage.root import Root
 from storage.tables import read_table
 from storage.versions import Failure
+from tasks.evaluate import FEATURES
 from tasks.evaluate.breakdown import Breakdown, breakdowns, precision_recall, whole_scores
 from tasks.evaluate.curves import training_curves
 from tasks.evaluate.filters import filter_pictures
-from tasks.evaluate.forest import forests
+from tasks.evaluate.forest import Forest, forests
 from tasks.evaluate.gallery import QueryPicture, query_pictures, stored_pictures, track_pictures, triplet_pictures
 from tasks.evaluate.key import SHOWN_LIBRARIES
 from tasks.evaluate.pages.rendering import clean_words, render
 from tasks.evaluate.pairs import Pair, read_pairs
-from tasks.evaluate.scores import FEATURES, Score
+from tasks.evaluate.scores import Score
 from tasks.noise import noise_from_json
 from tasks.records import Progress, no_progress
 
@@ -117,13 +118,9 @@ def _page(
         benchmark: queries for benchmark, unit in measured.items() if (queries := query_pictures(root, unit))
     }
     progress(4, 5, "page")
-    plots = forests(_leading(whole_scores(scores)))
     return {
         "name": name,
-        "features": FEATURES,
-        "forests": plots,
-        "headlines": [plot for place, plot in enumerate(plots) if plot.benchmark not in _before(plots, place)],
-        "scores": scores,
+        **_plots(root, scores, measured),
         "funnel": _funnel(counts, pairs, trained),
         "rejections": _bars({key: count for key, count in counts.items() if key.startswith("rejected_")}),
         "counted_units": len(units),
@@ -135,7 +132,6 @@ def _page(
         "tracks": drawn,
         "triplets": shown,
         "neighbours": neighbours,
-        "breakdowns": breakdowns(scores) + _curves(root, measured),
         "filters": filter_pictures(root, trained),
         "pictures": {name: rows for name, unit in measured.items() if (rows := stored_pictures(root, unit))},
         "curves": training_curves(read_table(root, trained.files["metrics.parquet"])),
@@ -147,6 +143,21 @@ def _page(
         "libraries": library_versions(*SHOWN_LIBRARIES),
         "seed": document.recipe.seed,
         "trained": trained,
+    }
+
+
+def _plots(root: Root, scores: list[Score], measured: Mapping[str, Manifest]) -> dict[str, Any]:
+    """All that shows the scores, by the template's names; the first plot of each benchmark is its headline."""
+    plots = forests(_leading(whole_scores(scores)))
+    headlines: dict[str, Forest] = {}
+    for plot in plots:
+        headlines.setdefault(plot.benchmark, plot)
+    return {
+        "features": FEATURES,
+        "scores": scores,
+        "forests": plots,
+        "headlines": list(headlines.values()),
+        "breakdowns": breakdowns(scores) + _curves(root, measured),
     }
 
 
@@ -166,10 +177,6 @@ def _leading(scores: Sequence[Score]) -> list[Score]:
         metrics.setdefault(score.benchmark, {})[score.metric] = None
     leading = {name: list(found)[:_PLOTTED] for name, found in metrics.items()}
     return [score for score in scores if score.metric in leading[score.benchmark]]
-
-
-def _before(plots: Sequence[Any], place: int) -> set[str]:
-    return {plot.benchmark for plot in plots[:place]}
 
 
 def _scores(root: Root, unit: Manifest) -> list[Score]:

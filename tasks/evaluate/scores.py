@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.bootstrap import Resampled, Statistic, resample, resample_means
-from tasks.evaluate import FEATURES as FEATURES
+from tasks.evaluate import FEATURES
 from tasks.records import SCORE_SCHEMA
 
 Unit = Literal["share", "degrees"]

@@ -19,7 +19,8 @@ from tasks.evaluate.probing import LINEAR, Images, Labelled, Labels, Part, note_
 from tasks.evaluate.ridge import Metric, Scores
 from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.spill import Spill
-from tasks.evaluate.voc_images import names_apart, readable_images, squeezed
+from tasks.evaluate.voc_images import names_apart, readable_images
+from tasks.networks.pictures import squeezed
 from tasks.voc import Box
 
 NAME = "voc_classification"

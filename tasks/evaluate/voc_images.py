@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -41,9 +40,3 @@ def readable_images(
             _log.warning("left out: %s", error)
             continue
         yield place, boxes, image
-
-
-def squeezed(image: Image, side_px: int) -> Image:
-    """The whole image as a square, whatever its shape."""
-    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= side_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side_px, side_px), interpolation=interpolation), np.uint8)

@@ -18,7 +18,8 @@ from tasks.evaluate.pictures import encode_jpeg
 from tasks.evaluate.scores import Score, no_score, score_rows
 from tasks.evaluate.search import Features, nearest_rows
 from tasks.evaluate.spill import Spill
-from tasks.evaluate.voc_images import names_apart, readable_images, squeezed
+from tasks.evaluate.voc_images import names_apart, readable_images
+from tasks.networks.pictures import squeezed
 from tasks.voc import Box, cut_square, read_image
 
 NAME = "voc_retrieval"

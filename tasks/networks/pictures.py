@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -72,18 +72,36 @@ def decode_square(data: bytes, side_px: int) -> tuple[int, int, npt.NDArray[np.u
 
     Raises Unreadable where it does not decode.
     """
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except (cv2.error, MemoryError) as error:
-        raise Unreadable(f"does not decode: {_first_line(error)}") from error
-    if image is None:
-        raise Unreadable("does not decode: damaged, or cut short")
+    image = decode_image(data, cv2.IMREAD_COLOR_RGB)
     height, width = image.shape[:2]
     kept = min(height, width)
     top, left = (height - kept) // 2, (width - kept) // 2
-    square = image[top : top + kept, left : left + kept]
-    interpolation = cv2.INTER_AREA if kept >= side_px else cv2.INTER_LINEAR
-    return width, height, np.asarray(cv2.resize(square, (side_px, side_px), interpolation=interpolation), np.uint8)
+    return width, height, squeezed(image[top : top + kept, left : left + kept], side_px)
+
+
+def decode_image(data: bytes, flags: int) -> npt.NDArray[Any]:
+    """The pixels of an image whose header was judged, as OpenCV's `flags` have them.
+
+    Raises Unreadable where it does not decode.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError) as error:
+        raise Unreadable(f"does not decode: {first_line(error)}") from error
+    if image is None:
+        raise Unreadable("does not decode: damaged, or cut short")
+    return np.asarray(image)
+
+
+def squeezed(image: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
+    """The whole image (H, W, 3) as a square of `side_px`, whatever its shape."""
+    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= side_px else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (side_px, side_px), interpolation=interpolation), np.uint8)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextlib.contextmanager
@@ -160,7 +178,3 @@ def _webp_size(head: bytes) -> tuple[int, int]:
 
 def _numbers(shape: str, data: bytes) -> tuple[int, ...]:
     return struct.unpack(shape, data)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.concurrency import in_threads
+from storage.folders import digest_of
 from storage.root import hash_file
 from tasks.networks import IMAGE_ENDINGS
 
@@ -63,14 +63,6 @@ def images_digest(path: str) -> str:
         return digest_of(files, in_threads(hash_file, (folder.path / file for file in files)))
     except OSError as error:
         raise ValueError(f"train.images: {str(error.filename)!r} cannot be read ({error.strerror})") from error
-
-
-def digest_of(files: Iterable[str], hashed: Iterable[tuple[str, int]]) -> str:
-    """The digest of files whose (SHA-256, size) are known."""
-    digest = hashlib.sha256()
-    for file, (sha256, _) in zip(files, hashed, strict=True):
-        digest.update(os.fsencode(file) + b"\0" + bytes.fromhex(sha256))
-    return digest.hexdigest()
 
 
 def _walk(folder: str | Path) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.concurrency import in_threads
+from storage.folders import digest_of
 from storage.keys import JSON
 from storage.root import Root, hash_file
 from tasks.networks import MAX_PIXELS
@@ -19,7 +20,7 @@ from tasks.networks.pictures import Unreadable, sound_image
 from tasks.records import Dropped
 from tasks.train.augment import decode_patch
 from tasks.train.config import TrainConfig
-from tasks.train.folder import ImageFolder, digest_of, list_images
+from tasks.train.folder import ImageFolder, list_images
 from tasks.train.job import Job
 from tasks.train.order import Layout, cut_layout
 
