@@ -86,7 +86,8 @@ def _press(page: Page, server: Server, run: str, state: str, button: str) -> Non
     page.goto(f"{server.url}/runs/flow-run/{run}")
     page.get_by_text(state).first.wait_for()
     page.get_by_role("button", name=button, exact=True).first.click()
-    page.get_by_role("button", name="Confirm", exact=True).click()
+    page.get_by_role("button", name="Close", exact=True).wait_for()  # the dialog stands
+    page.get_by_role("button", name="Retry" if button == "Retry" else "Confirm", exact=True).last.click()
 
 
 def _children(server: Server, run: str) -> dict[str, dict[str, Any]]:
@@ -106,8 +107,16 @@ def _start_from_form(page: Page, server: Server, name: str, shot: str) -> str:
     page.get_by_text("Custom run").first.click()
     page.get_by_text("Storage root: a folder").first.wait_for()  # the form stands; before, Submit does nothing
     page.screenshot(path=_SHOTS / f"{shot}-form.png")
-    page.get_by_role("button", name="Submit").click()
-    wait_until(lambda: _newest(server, name) != before, 60)
+    submit = page.get_by_role("button", name="Submit")
+
+    def is_made() -> bool:
+        """A busy SQLite may refuse (503): the form stays, and the user presses again."""
+        if submit.is_visible():
+            submit.click()
+            page.wait_for_timeout(2000)
+        return _newest(server, name) != before
+
+    wait_until(is_made, 90)
     run = _newest(server, name)
     assert run is not None
     return run
