@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from flows.cli_costs import cost_commands
 from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
 from flows.description import Description, describe_run
@@ -209,6 +210,7 @@ def show(
 
 app.add_typer(evaluation_commands)
 app.add_typer(network_commands)
+app.add_typer(cost_commands)
 
 
 @app.command()

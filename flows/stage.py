@@ -21,6 +21,7 @@ from prefect.utilities.annotations import quote
 from flows.display import current_display
 from flows.explain import explain_stage
 from flows.forms import unflatten
+from flows.ledger import Ledger
 from flows.plan import StageFailed, StagePlan, judge
 from flows.resolve import resolve
 from storage.leases import Lease
@@ -31,6 +32,7 @@ from tasks.limits import Limits
 from tasks.pool import WorkerPool
 from tasks.presets import RunConfig
 from tasks.records import Dropped, Paused, Progress
+from tasks.usage import Meter
 
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
@@ -43,8 +45,8 @@ _MAX_FILE_BYTES = 16 << 30  # of the largest file that a worker writes
 class Run:
     """One stage flow's run: where, on what, how, and the newest version it stands on.
 
-    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `pending`: the
-    number of units left for a later run, by what ran out.
+    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `ledger` takes
+    what its units cost. `pending`: the number of units left for a later run, by what ran out.
     """
 
     stage: str
@@ -53,6 +55,7 @@ class Run:
     config: RunConfig
     version: Version
     lease: Lease
+    ledger: Ledger
     started: float
     pending: Counter[str] = field(default_factory=Counter)
 
@@ -66,9 +69,10 @@ def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> 
     """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line."""
     started, opened = time.monotonic(), open_root(root)
     config = resolve(opened, dataset, unflatten(fields))
-    with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
+    holder = {"stage": stage, "dataset": dataset}
+    with Lease(opened, "run", holder) as lease, Ledger(opened, stage, dataset) as ledger:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
-        yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)
+        yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, ledger, started)
 
 
 def begin(run: Run, plan: StagePlan) -> None:
@@ -107,7 +111,9 @@ def run_batches(
                 progress(before + batch_done, plan.total, note)
 
             arguments = (quote(pool), quote(run.root), quote(units), quote(report), quote(intake))
+            handed_out = time.time()
             ended = batch_task(label, *arguments, return_state=True).result()
+            run.ledger.add(units, ended, handed_out, pool.workers)
             outcomes |= {outcome.key: outcome for outcome in ended if not outcome.pending}
             run.pending.update(outcome.pending for outcome in ended if outcome.pending)
             done += sum(not outcome.pending for outcome in ended)
@@ -151,9 +157,10 @@ def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]
     for unit in plan.units:
         progress = stage_progress(plan.stage, 0)
         arguments = (quote(run.root), quote(unit), run.config.execution.device, quote(progress))
+        meter, handed_out = Meter(), time.time()
         state = unit_task(unit.item, *arguments, return_state=True)
         try:
-            outcomes[unit.key] = state.result()
+            outcomes[unit.key] = run.ledger.add_single(unit, meter, handed_out, state)
         except (Dropped, Paused) as ended:
             raise StageFailed(f"{plan.stage}: {ended}") from ended
     return outcomes

@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-PlaceKind = Literal["manifest", "unit", "attempt", "video", "head", "table", "lease", "state", "foreign"]
+PlaceKind = Literal["manifest", "unit", "attempt", "video", "head", "table", "lease", "ledger", "state", "foreign"]
+
+LEDGER = "state/ledger"
+"""The folder of what stages' runs cost (`storage.ledger`)."""
 
 _KEY = r"(?P<key>[0-9a-f]{64})"
 _STAGE = r"(?P<stage>(?!videos/|datasets/|state/)[a-z][a-z_]*)"
@@ -19,6 +22,7 @@ _PATTERNS: tuple[tuple[PlaceKind, re.Pattern[str]], ...] = (
     ("table", re.compile(r"datasets/(?P<dataset>[^/]+)/tables/[^/]+\.parquet")),
     ("lease", re.compile(r"state/leases/(run|train|gc)-(?P<lease>[0-9a-f]{16})\.json")),
     ("lease", re.compile(r"state/plans/(?P<lease>[0-9a-f]{16})-\d+\.json")),
+    ("ledger", re.compile(rf"{LEDGER}/.+-[0-9a-f]{{16}}\.parquet")),
     ("state", re.compile(r"state/.+")),
 )
 _NAMED_DIGEST = re.compile(r".+-([0-9a-f]{16})\.[a-z0-9]+")

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from tasks.limits import NO_LIMITS, Limits, OutOfTime, deadline, lift_memory, limit_call, limit_process
 from tasks.records import Dropped, Paused
+from tasks.usage import Meter, Usage
 
 _FORWARDED_LOGGERS = ("tasks", "storage")
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -48,7 +49,7 @@ class Reply:
     """What a call gave: its value, or the Dropped that ended its item; and what it logged.
 
     `paused`: what ran out, where the item is left for a later run. `error`: what else it raised. `spent`: the
-    worker is near a limit, and another takes its place.
+    worker is near a limit, and another takes its place. `usage`: what the call cost, where its worker lived to tell.
     """
 
     value: Any = None
@@ -57,6 +58,7 @@ class Reply:
     paused: str = ""
     error: BaseException | None = None
     spent: bool = False
+    usage: Usage | None = None
 
 
 @dataclass
@@ -247,7 +249,9 @@ def _work(pipe: connection.Connection, environment: dict[str, str], limits: Limi
             call = pipe.recv()
         except EOFError:
             return
+        meter = Meter()
         reply = _perform(call, limits)
+        reply = replace(reply, usage=meter.read())
         try:
             pipe.send(reply)
         except (BrokenPipeError, ConnectionResetError):
