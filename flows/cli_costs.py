@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.description import describe_run
-from flows.options import JsonOption, RootOption
+from flows.description import Description, describe_run
+from flows.options import JsonOption, RootOption, described
 
 cost_commands = typer.Typer()
 _console = Console()
@@ -41,3 +41,35 @@ def ledger(
         costs.show_comparison(url, runs or (), _console, as_json=as_json)
     else:
         costs.show_ledger(url, _console, limit=limit, as_json=as_json)
+
+
+@cost_commands.command()
+@described("sources", "retry")
+def plan(
+    description: Description,
+    videos: Annotated[int, typer.Option(min=1, help="Videos to plan for.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, a core each.  [default: execution.workers]")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs that share what was measured on one.")] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Minutes a video.  [default: as tracked in this root]")
+    ] = None,
+    price_cpu_hour: Annotated[float, typer.Option(min=0, help="Price of a core for an hour.")] = 0.0,
+    price_gpu_hour: Annotated[float, typer.Option(min=0, help="Price of a GPU for an hour.")] = 0.0,
+    price_gb_month: Annotated[float, typer.Option(min=0, help="Price of a stored GB for a month.")] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """What a run over so many videos would take: hours, bytes, requests and cost, by what this root has measured."""
+    from flows import forecast
+
+    asked = forecast.Asked(
+        videos,
+        workers or description.config.execution.workers,
+        gpus,
+        minutes,
+        price_cpu_hour,
+        price_gpu_hour,
+        price_gb_month,
+    )
+    forecast.show_forecast(description, asked, _console, as_json=as_json)

@@ -265,7 +265,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
         yield report
 
 
-def size_in_words(number: int) -> str:
+def size_in_words(number: float) -> str:
     """Bytes for a reader: 1.2 MB."""
     value = float(number)
     for unit in ("bytes", "kB", "MB", "GB"):
