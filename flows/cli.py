@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,10 +14,12 @@ from rich.console import Console
 from flows.cli_costs import cost_commands
 from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
-from flows.description import Description, describe_run
+from flows.failing import StageFailed
 from flows.options import DatasetOption, JsonOption, OnlyOption, RootOption, SetOption, VerboseOption, described
-from flows.plan import StageFailed
-from storage.root import RootError
+from storage.retrying import RootError
+
+if TYPE_CHECKING:
+    from flows.description import Description
 
 app = typer.Typer(
     name="tritrack",
@@ -193,6 +195,7 @@ def show(
 ) -> None:
     """Look at tracks: contact sheets, and videos with the boxes drawn on them."""
     from flows import show as showing
+    from flows.description import describe_run
 
     where = describe_run(root=root, dataset=dataset)
     showing.show(
@@ -325,6 +328,8 @@ _INTERRUPTED = 130  # Typer's exit code after Ctrl-C
 
 def _root(root: str | None) -> str:
     """The root of a command that needs nothing else; the option reads TRITRACK_ROOT."""
+    from flows.description import describe_run
+
     return describe_run(root=root).root
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from flows.description import Description, describe_run
 from flows.options import JsonOption, RootOption, described
+
+if TYPE_CHECKING:
+    from flows.description import Description
 
 cost_commands = typer.Typer()
 _console = Console()
@@ -33,6 +35,7 @@ def ledger(
 ) -> None:
     """What each stage's run cost: units, seconds, bytes, memory; or two runs side by side."""
     from flows import costs
+    from flows.description import describe_run
 
     url = describe_run(root=root).root
     if runs and len(runs) != 2:

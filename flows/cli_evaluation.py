@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flows.ablations import AXES
-from flows.description import Description
 from flows.options import VerboseOption, described
+
+if TYPE_CHECKING:
+    from flows.description import Description
 
 NetworksArgument = Annotated[
     list[str],

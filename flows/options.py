@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows.description import describe_run
-
 Retry = Literal["permanent", "poison", "all"]
 
 RootOption = Annotated[
@@ -54,6 +52,9 @@ _DESCRIBING: dict[str, Any] = {
 }
 
 
+_UNREAD = {"Description": object}  # named by commands for the type checker alone
+
+
 def described(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that describe a run, but for those `left_out`; its `description` is what they make.
 
@@ -68,11 +69,13 @@ def described(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., N
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+            for name, parameter in inspect.signature(command, locals=_UNREAD, eval_str=True).parameters.items()
             if name != "description"
         ]
 
         def run(**given: Any) -> None:
+            from flows.description import describe_run  # it knows every field of every stage, and --help needs none
+
             fields = {name: given.pop(name, None) for name in _DESCRIBING}
             retry, overrides = fields.pop("retry"), list(fields.pop("overrides") or ())
             overrides += [f"download.retry={retry}"] if retry else []
