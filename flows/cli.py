@@ -16,10 +16,13 @@ from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
 from flows.failing import StageFailed
 from flows.options import (
+    ChildMetricsPortOption,
     DatasetOption,
     ForceOption,
     FromStageOption,
     JsonOption,
+    LogFormatOption,
+    MetricsPortOption,
     NightlyOption,
     NotifyOption,
     OnlyFailedOption,
@@ -60,6 +63,8 @@ def run(
         bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
     ] = False,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
     from flows import running
@@ -78,6 +83,8 @@ def _stage_command(stage: str, help_text: str) -> None:
         only_failed: OnlyFailedOption = False,
         force: ForceOption = False,
         verbose: VerboseOption = False,
+        log_format: LogFormatOption = "text",
+        metrics_port: MetricsPortOption = None,
     ) -> None:
         from flows import running
 
@@ -102,6 +109,8 @@ def refresh(
         float, typer.Option(min=0, help="Train again once so large a share of the pairs is new; 0: at any new pair.")
     ] = 0.1,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Read playlists, feeds and lists again, run what they add, and record the night."""
     from flows import running
@@ -333,6 +342,8 @@ def worker(
         typer.Argument(metavar="[STAGE]...", help="pipeline, download, track, shard, train, evaluate; none: all."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Flow runs of a stage at once on this machine.")] = None,
+    log_format: LogFormatOption = "text",
+    metrics_port: ChildMetricsPortOption = None,
 ) -> None:
     """Run what the Prefect server schedules for these stages, on this machine, until interrupted."""
     from flows import worker as working
@@ -348,6 +359,8 @@ def serve(
     timezone: TimezoneOption = "UTC",
     notify: NotifyOption = None,
     limit: StageLimitOption = None,
+    log_format: LogFormatOption = "text",
+    metrics_port: ChildMetricsPortOption = None,
 ) -> None:
     """`deploy` and `worker` in one, for one machine: register with a Prefect server, and run what its UI starts."""
     from flows import deploy as deploying
@@ -379,6 +392,8 @@ def demo(
     videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 128,
     overrides: SetOption = None,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """The whole pipeline on four real clips and a generated world, served over HTTP on this machine."""
     from flows import demo as demonstration
@@ -410,15 +425,21 @@ def main() -> None:
         _fail(error, 1, "; free some space and run again, all that is committed is kept")
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:
-            sys.stderr.write("tritrack: interrupted; the same command goes on from what is committed\n")
+            _say("interrupted; the same command goes on from what is committed", "WARNING")
         raise
 
 
 def _fail(error: Exception, code: int, remedy: str = "") -> None:
     if os.environ.get("TRITRACK_TRACEBACK"):
         raise error
-    sys.stderr.write(f"tritrack: {error}{remedy}\n")
+    _say(f"{error}{remedy}", "ERROR")
     sys.exit(code)
+
+
+def _say(words: str, level: str) -> None:
+    from tasks.logs import say  # --help does without
+
+    say(words, level)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pyarrow as pa
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from flows.metrics import count_unit
 from storage.ledger import UNIT_SCHEMA, StageRun, write_ledger
 from storage.root import Root, RootError
 from tasks.batch import Outcome, Unit, failed
@@ -66,6 +67,8 @@ class Ledger:
         by_key = {unit.key: unit for unit in units}
         rows = [_row(by_key[one.key].document.stage, one, began, workers) for one in outcomes]
         self._rows.append(pa.RecordBatch.from_pylist(rows, UNIT_SCHEMA))
+        for row in rows:
+            count_unit(row)
 
     def add_single(self, unit: Unit, meter: Meter, began: float, state: Any) -> Outcome:
         """The row of a unit that this process ran, and its outcome; raises what its task raised."""

@@ -58,6 +58,47 @@ OnlyFailedOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is committed.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
+
+def _use_format(chosen: str) -> str:
+    if chosen == "json":
+        from flows import logs
+
+        logs.use_json()
+    return chosen
+
+
+def _open_metrics(port: int | None) -> int | None:
+    if port is not None:
+        from flows import metrics
+
+        metrics.announce(metrics.serve_metrics(port))
+    return port
+
+
+def _open_metrics_of_children(port: int | None) -> int | None:
+    if port is not None:
+        from flows import metrics
+
+        metrics.announce(metrics.serve_metrics_of_children(port))
+    return port
+
+
+# What these three ask for is done as they are read, before anything is imported that it changes.
+LogFormatOption = Annotated[
+    Literal["text", "json"],
+    typer.Option("--log-format", callback=_use_format, is_eager=True, help="json: an object a line of the log."),
+]
+_METRICS_HELP = "Serve counters for Prometheus on 127.0.0.1 at this port; 0 takes a free one."
+MetricsPortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, callback=_open_metrics, help=_METRICS_HELP, show_default=False)
+]
+ChildMetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", min=0, max=65535, callback=_open_metrics_of_children, help=_METRICS_HELP, show_default=False
+    ),
+]
+
 _DESCRIBING: dict[str, Any] = {
     "sources": SourcesOption,
     "root": RootOption,

@@ -24,6 +24,7 @@ from flows.display import current_display
 from flows.explain import explain_stage
 from flows.forms import unflatten
 from flows.ledger import Ledger
+from flows.metrics import tell_progress
 from flows.plan import StageFailed, StagePlan, judge
 from flows.resolve import resolve
 from storage.leases import Lease
@@ -262,6 +263,7 @@ def stage_progress(stage: str, total: int) -> Progress:
     def report(done: int, total: int, note: str = "") -> None:
         nonlocal last
         bar(done, total, note)
+        tell_progress(stage, done, total)
         now = time.monotonic()
         if total and (now - last > _ARTIFACT_EVERY_SECONDS or done >= total):
             last = now
