@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
+.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -20,6 +20,10 @@ test-ui: $(VENV)/.test
 # Seconds, memory and requests of planning a run that has nothing to do, from 1,000 to 100,000 sources.
 bench-storage: $(VENV)/.test
 	$(BIN)/python -m tests.bench.storage
+
+# What Prefect and storage add to a run and to a unit, and how fast commands start, each beside a limit: five minutes.
+bench-overhead: $(VENV)/.test
+	$(BIN)/python -m tests.bench.overhead
 
 # Clips a second beside plain yt-dlp and beside what the network allows, at 50 and at 500 ms of latency: 15 minutes.
 bench-download: $(VENV)/.test

@@ -6,12 +6,15 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 _MARK = "TRITRACK_SERVER_OF"
 # Waits for the end of its input, which comes when the parent is gone, then ends the server that carries our mark.
@@ -39,26 +42,26 @@ def run_server(host: str, port: int) -> None:
     os.execv(sys.executable, command)
 
 
-def start_server() -> None:
-    """Use the configured Prefect server, or start the ephemeral one and a guard that ends it with this process.
+@contextmanager
+def ephemeral_server() -> Iterator[None]:
+    """Start Prefect's ephemeral server, and a guard that ends it with this process; for where none is configured.
 
     The guard comes first, since the server takes seconds to answer and this process may be killed meanwhile; it
     knows the server by a mark in its environment. At a normal exit Prefect itself stops the server, after it has
-    sent its last logs and events.
+    sent its last logs and events. Within the block runs send no heartbeats: nobody who would miss them outlives this
+    process, and each flow waits up to a second for their thread to end.
     """
-    server = _Server()
+    _Server()
     mark = secrets.token_hex(8)
     guard = subprocess.Popen([sys.executable, "-c", _GUARD, _MARK, mark], stdin=subprocess.PIPE, start_new_session=True)
     os.environ[_MARK] = mark  # for the server alone: what is started later does not carry it
     try:
-        get_client(sync_client=True)  # starts the ephemeral server where PREFECT_API_URL is not set
+        get_client(sync_client=True)  # starts it
     finally:
         del os.environ[_MARK]
-    if server.server_process is None:
-        guard.kill()
-        guard.communicate()
-    else:
-        _guards.append(guard)
+    _guards.append(guard)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 class _Server(SubprocessASGIServer):

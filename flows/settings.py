@@ -28,5 +28,9 @@ def apply() -> None:
     """Set what the environment does not set already, and let our loggers through to Prefect."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if os.environ.get("TRITRACK_LOG") == "json":
+        from flows import logs  # not at the top: few ask for it, and every command comes by here
+
+        logs.apply()
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)  # Prefect forwards only what the logger itself lets pass
