@@ -127,7 +127,7 @@ class _Fetching:
             limits,
             preload=(PRELOAD,),
             seen=(*seen_of(self.run.root, self.run.lease.record.path), *_files(plan)),
-            first=Call("tasks.download.scratch:prune_scratch", (config.download.scratch_bytes,)),
+            first=(Call("tasks.download.scratch:prune_scratch", (config.download.scratch_bytes,)),),
         )
         return run_batches(self.run, plan, download_batch, pool, self.governor)
 

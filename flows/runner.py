@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
+from flows.node import alike
 from storage.root import Root
 from tasks.limits import Limits
 from tasks.pool import Call, WorkerPool
@@ -20,11 +21,11 @@ def unit_pool(
     limits: Limits,
     preload: Sequence[str] = (),
     seen: Sequence[str] = (),
-    first: Call | None = None,
+    first: Sequence[Call] = (),
 ) -> WorkerPool:
     """The worker processes of a stage, as `execution.runner` says; region proposals, whose images are local, stay here.
 
-    `seen`: local paths that every node must see; `first`: what each worker on a node does before any unit.
+    `seen`: local paths that every node of a cluster must see; `first`: what each worker there does before any unit.
     """
     execution = config.execution
     if execution.runner == "local":
@@ -39,7 +40,7 @@ def unit_pool(
     on_torch = stage == "track" and config.track.estimator in TORCH_ESTIMATORS
     gpus = execution.ray_track_gpus if on_torch and execution.device in ("auto", "cuda") else 0.0
     any_will_do = execution.device == "auto"
-    return RayPool(workers, limits, preload, cpus[stage], gpus, any_will_do, tuple(seen), first)
+    return RayPool(workers, limits, preload, cpus[stage], gpus, any_will_do, (alike(seen), *first))
 
 
 def seen_of(root: Root, path: str) -> tuple[str, ...]:

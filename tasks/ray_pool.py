@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import logging
-import os
 import socket
 import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from storage.keys import library_versions
 from tasks.limits import Limits
 from tasks.pool import Call, Reply, Take, WorkerPool, replay
 from tasks.ray_cluster import connect, prepare
 
 _TELL_EVERY_SECONDS = 60.0
 _LOST_IN_ROW = 3  # workers that are lost before they have stood, for each that is asked for
-_PACKAGES = ("storage", "tasks")
-_LIBRARIES = ("av", "numpy", "opencv-contrib-python-headless", "torch")  # those whose versions are part of keys
 _log = logging.getLogger(__name__)
 
 Lost = Literal["lost"]
@@ -49,15 +42,14 @@ class RayPool(WorkerPool):
     again on another one; a call that loses its machine twice is tried again alone, once all others have ended, and
     comes back as poison where it loses that too.
 
-    `seen`: local paths that every node must see. `first`: what each worker does before any call. Raises ValueError, in
-    one line, for a node that has another Tritrack or does not see them, RuntimeError where workers cannot stand at all.
+    `first`: calls that each worker makes before any other; a ValueError of theirs refuses its node, and is raised in
+    one line. Raises RuntimeError where workers cannot stand on the cluster at all.
     """
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     gpus_where_any: bool = False
-    seen: Sequence[str] = ()
-    first: Call | None = None
+    first: Sequence[Call] = ()
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
     _places: list[_Place] = field(default_factory=list, init=False)
     _free: list[_Place] = field(default_factory=list, init=False)
@@ -67,10 +59,11 @@ class RayPool(WorkerPool):
 
     def close(self) -> None:
         """End the workers; what they are doing is lost."""
-        import ray
+        if self._places:
+            import ray
 
-        for place in self._places:
-            ray.kill(place.actor)
+            for place in self._places:
+                ray.kill(place.actor)
         for held in (self._places, self._free, self._coming, self._at_work):
             held.clear()
         self._open.close()
@@ -123,7 +116,7 @@ class RayPool(WorkerPool):
         stand = ray.remote(Worker).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_restarts=0)
         place = _Place(stand.remote(self.limits, tuple(self.preload)))
         self._places.append(place)
-        self._coming[place.actor.greet.remote(installation(), tuple(self.seen), self.first)] = place
+        self._coming[place.actor.greet.remote(tuple(self.first))] = place
 
     def _hand(self, index: int, call: Call) -> None:
         place = self._free.pop()
@@ -164,7 +157,7 @@ class RayPool(WorkerPool):
         import ray
 
         try:
-            place.node, complaint = ray.get(greeting)
+            place.node, refusal = ray.get(greeting)
         except ray.exceptions.RayActorError as error:
             self._lost_in_row += 1
             if error.actor_init_failed or self._lost_in_row > _LOST_IN_ROW * self.workers:
@@ -172,8 +165,10 @@ class RayPool(WorkerPool):
             _log.warning("a worker was lost before it stood, another one is asked for (%s)", _told(error))
             self._replace(place)
             return
-        if complaint:
-            raise ValueError(f"ray: node {place.node} {complaint}")
+        if isinstance(refusal, ValueError):
+            raise ValueError(f"ray: node {place.node}: {refusal}") from refusal
+        if refusal is not None:
+            raise refusal
         self._lost_in_row = 0
         self._free.append(place)
 
@@ -201,37 +196,18 @@ class Worker:
         vars(sys.modules["__main__"]).pop("__file__", None)  # else the process runs Ray's own program first
         self._pool = WorkerPool(1, limits, preload)
 
-    def greet(self, installed: Mapping[str, str], seen: Sequence[str], first: Call | None) -> tuple[str, str]:
-        """The node's name and first digits, and what is wrong with it in words, or nothing."""
+    def greet(self, first: Sequence[Call]) -> tuple[str, BaseException | None]:
+        """The node's name and first digits, and the error that keeps this worker from being of use there."""
         import ray
 
         node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
-        if others := [name for name, version in installation().items() if version != installed[name]]:
-            return node, f"has another {', '.join(others)} than where the run was started; take one image for all"
-        if hidden := [path for path in seen if not os.path.exists(path)]:
-            return node, (
-                f"does not see {hidden[0]}, a path of the machine where the run was started; take an object store, or "
-                "a folder that is mounted on all nodes, or execution.runner=local"
-            )
-        if first is not None and (reply := self._pool.attempt(first)) and reply.error is not None:
-            raise reply.error
-        return node, ""
+        for call in first:
+            if (reply := self._pool.attempt(call)) is not None and reply.error is not None:
+                return node, reply.error
+        return node, None
 
     def perform(self, call: Call) -> Reply | None:
         return self._pool.attempt(call)
-
-
-@functools.cache
-def installation() -> Mapping[str, str]:
-    """What makes a unit's output beside its inputs, by name: this program by the digest of its sources, and libraries.
-
-    A node that has another one would commit its output under the key of this one.
-    """
-    project = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for source in sorted(path for package in _PACKAGES for path in (project / package).rglob("*.py")):
-        digest.update(f"{source.relative_to(project)}\n".encode() + source.read_bytes())
-    return {"Tritrack": digest.hexdigest(), **library_versions(*_LIBRARIES)}
 
 
 def _told(error: Exception) -> str:

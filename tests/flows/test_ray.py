@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flows.node import alike
 from storage.manifests import read_manifest
 from storage.root import Root, open_root
 from tasks.limits import Limits
@@ -106,8 +107,8 @@ def test_a_pool_there_keeps_what_a_pool_here_does(
         Call("tests.workers:die", (str(tmp_path / "always"), 99)),
         Call("tests.workers:fill_memory", (10**9,)),
     ]
-    first = Call("tests.workers:sleep_and_tell", (str(tmp_path), 0.0))
-    with RayPool(2, Limits(memory_bytes=200_000_000), seen=(str(tmp_path),), first=first) as pool:
+    first = (alike([str(tmp_path)]), Call("tests.workers:sleep_and_tell", (str(tmp_path), 0.0)))
+    with RayPool(2, Limits(memory_bytes=200_000_000), first=first) as pool:
         with caplog.at_level(logging.INFO, "tasks"):
             replies = dict(pool.run(calls))
         reasons = {index: reply.dropped.reason for index, reply in replies.items() if reply.dropped}
@@ -123,8 +124,8 @@ def test_a_pool_there_keeps_what_a_pool_here_does(
 
 def test_a_node_that_does_not_see_the_root_is_refused(cluster: Any, tmp_path: Path) -> None:
     with (
-        RayPool(1, seen=(str(tmp_path / "elsewhere"),)) as pool,
-        pytest.raises(ValueError, match=r"does not see .*elsewhere.* or execution.runner=local$"),
+        RayPool(1, first=(alike([str(tmp_path / "elsewhere")]),)) as pool,
+        pytest.raises(ValueError, match=r"^ray: node .* does not see .*elsewhere, .* or execution.runner=local$"),
     ):
         list(pool.run([Call("tests.workers:double", (1,))]))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from flows.node import alike, require_alike
 from flows.resolve import resolve
 from flows.runner import unit_pool, with_launcher
 from storage.root import Root, open_root
@@ -68,6 +69,13 @@ def test_without_ray_the_remedy_is_told_before_anything_runs(root: Root, monkeyp
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else found(name))
     with pytest.raises(ValueError, match=r"execution.runner: ray is not installed; pip install 'tritrack\[ray\]'"):
         resolve(root, "night", _on_ray(), record=False)
+
+
+def test_a_node_with_another_tritrack_or_library_is_refused(tmp_path: Path) -> None:
+    versions, seen = alike([str(tmp_path)]).arguments
+    require_alike(versions, seen)
+    with pytest.raises(ValueError, match="another Tritrack, torch than the machine where the run was started"):
+        require_alike(versions | {"Tritrack": "0" * 16, "torch": "1.0"}, seen)
 
 
 @pytest.mark.parametrize(
