@@ -1,0 +1,149 @@
+"""The services of docker/compose.yaml as processes of this machine: Postgres, a Prefect server with a password, S3."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.chaos.s3 import BUCKET, s3_server, s3_variables
+from tests.flows.conftest import Server, prefect_environment, running, wait_until
+
+_START_SECONDS = 180
+_HEARTBEAT_SECONDS = 30  # the least that Prefect takes
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs, and how a client reaches it: `variables` are those of a worker, its password among them."""
+
+    server: Server
+    folder: Path
+    password: str
+    variables: Mapping[str, str]
+
+    @cached_property
+    def root(self) -> str:
+        return f"s3://{BUCKET}/stack"
+
+    @contextmanager
+    def worker(self, *stages: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`tritrack worker STAGE...`, ended with all that it started."""
+        log = self.folder / f"worker-{stages[0]}.log"
+        with running([sys.executable, "-m", "flows.cli", "worker", *stages], self.variables, log) as process:
+            yield process
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line program as a client of the server."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.run(command, env=dict(self.variables), capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def stack(folder: Path) -> Iterator[Stack]:
+    """Start all services, with secrets of their own; ended when left."""
+    with ExitStack() as entered:
+        database = entered.enter_context(_postgres(folder))
+        endpoint = entered.enter_context(s3_server())
+        password, port = secrets.token_hex(16), _free_port()
+        auth, url = f"tritrack:{password}", f"http://127.0.0.1:{port}"
+        home = folder / "prefect"
+        environment = prefect_environment(home) | s3_variables(endpoint)
+        serving = environment | database | {"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_UI_API_URL": f"{url}/api"}
+        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+        entered.enter_context(running(command, serving, folder / "server.log"))
+        wait_until(lambda: _is_ready(url), _START_SECONDS)
+        client = environment | {
+            "PREFECT_API_URL": f"{url}/api",
+            "PREFECT_API_AUTH_STRING": auth,
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_SECONDS),
+            "TRITRACK_CACHE": str(folder / "shard-cache"),
+        }
+        server = Server(f"http://{auth}@127.0.0.1:{port}", home, client)
+        yield Stack(server, folder, password, client)
+
+
+def kill_family(process: subprocess.Popen[bytes]) -> list[int]:
+    """SIGKILL to a process and all its descendants at once; returns their ids."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for one in family:
+        one.send_signal(signal.SIGSTOP)  # so that none starts another meanwhile
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for one in family:
+        one.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=10)
+    return [one.pid for one in family]
+
+
+@contextmanager
+def _postgres(folder: Path) -> Iterator[dict[str, str]]:
+    """A Postgres of its own on a free port; yields the variables that point a Prefect server at it.
+
+    Postgres refuses root, so that it runs as its own user then, in a folder that this user reaches.
+    """
+    password, port = secrets.token_hex(16), _free_port()
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+    place = Path(tempfile.mkdtemp(prefix="tritrack-postgres-"))
+    try:
+        word = place / "password"
+        word.write_text(password)
+        if user:
+            account = pwd.getpwnam("postgres")
+            for path in (place, word):
+                os.chown(path, account.pw_uid, account.pw_gid)
+        data, clean = place / "data", {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        make = ["initdb", "-D", str(data), "-U", "prefect", "--auth=scram-sha-256", f"--pwfile={word}", "--no-sync"]
+        subprocess.run(make, check=True, cwd=place, env=clean, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
+        options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={port}", "fsync=off"]
+        serve = ["postgres", "-D", str(data), *(part for option in options for part in ("-c", option))]
+        with (folder / "postgres.log").open("wb") as log:
+            process = subprocess.Popen(serve, cwd=place, env=clean, stdout=log, stderr=log, **user)  # type: ignore[call-overload]
+        try:
+            wait_until(lambda: _is_open(port), _START_SECONDS)
+            yield {
+                "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
+                "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
+                "PREFECT_SERVER_DATABASE_PORT": str(port),
+                "PREFECT_SERVER_DATABASE_NAME": "postgres",
+                "PREFECT_SERVER_DATABASE_USER": "prefect",
+                "PREFECT_SERVER_DATABASE_PASSWORD": password,
+            }
+        finally:
+            process.send_signal(signal.SIGINT)  # fast shutdown: clients are cut off
+            process.wait(60)
+    finally:
+        shutil.rmtree(place)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/api/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
