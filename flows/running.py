@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from flows.description import Description
+from flows.description import Description, refuse_secret
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.resolve import resolve
 from flows.results import report_place, scores_of
@@ -165,6 +165,7 @@ def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], v
     from flows.display import terminal_display
     from flows.server import start_server
 
+    refuse_secret("only", parameters.get("only", ""))
     with terminal_display(verbose):
         start_server()
         return flow(root=description.root, dataset=description.dataset, **parameters)
