@@ -17,10 +17,11 @@ import pytest
 
 from storage.root import open_root
 from storage.versions import latest_version
+from tests.stored_text import stored_text
 
 SECRET = "hunter7"  # part of all that are planted
 AUTH = f"me:{SECRET}-auth"
-MARKS = (SECRET.encode(), base64.b64encode(AUTH.encode()), base64.b64encode(f"me:{SECRET}-proxy".encode()))
+MARKS = (SECRET, *(base64.b64encode(text.encode()).decode() for text in (AUTH, f"me:{SECRET}-proxy")))
 
 
 class _Site(BaseHTTPRequestHandler):
@@ -93,30 +94,23 @@ def test_a_run_leaves_no_secret_behind(
     assert lost.returncode not in (0, 2), lost.stderr
 
     left = {
-        f"{name} of {done.args[3]}": getattr(done, name).encode()
+        f"{name} of {done.args[3]}": getattr(done, name)
         for done in (below_floor, lost)
         for name in ("stdout", "stderr")
     }
-    left |= {str(path): path.read_bytes() for path in prefect_home.rglob("*") if path.is_file()}
-    assert any(path.endswith(".db") and len(data) > 1000 for path, data in left.items())
+    left |= {str(path): stored_text(path.read_bytes()) for path in prefect_home.rglob("*") if path.is_file()}
+    assert any(path.endswith(".db") and len(text) > 1000 for path, text in left.items())
     opened = open_root(root)
     assert latest_version(opened, "default").sources
-    stored = {path: _text(opened.read_bytes(path)) for path in (entry.path for entry in opened.walk(""))}
+    stored = {path: stored_text(opened.read_bytes(path)) for path in (entry.path for entry in opened.walk(""))}
     assert len(stored) > 3
     # A later run without a list fetches from what the data set knows: its table of sources, and nothing else, is whole.
     whole = {path for path in stored if path.startswith("datasets/") and "/sources-" in path}
     assert whole
-    left |= {path: data for path, data in stored.items() if path not in whole}
-    assert [path for path, data in left.items() if any(mark in data for mark in MARKS)] == []
+    left |= {path: text for path, text in stored.items() if path not in whole}
+    assert [place for place, text in left.items() if any(mark in text for mark in MARKS)] == []
     for path in whole:
         rows = pq.read_table(io.BytesIO(opened.read_bytes(path))).to_pylist()
         for row in rows:
             assert SECRET in row.pop("location")
         assert SECRET not in json.dumps(rows, default=str)
-
-
-def _text(data: bytes) -> bytes:
-    """A file as it stands; of a Parquet table what its cells say, since they are compressed."""
-    if data[:4] != b"PAR1":
-        return data
-    return json.dumps(pq.read_table(io.BytesIO(data)).to_pylist(), default=str).encode()

@@ -14,31 +14,32 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
-from tests.chaos.s3 import BUCKET, s3_server, s3_variables
+from tests.chaos.s3 import s3_server, s3_variables
 from tests.flows.conftest import Server, prefect_environment, running, wait_until
 
 _START_SECONDS = 180
+_SETTINGS = {"database": "name"}  # of Prefect, where they are called other than an argument of asyncpg
 _HEARTBEAT_SECONDS = 30  # the least that Prefect takes
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs, and how a client reaches it: `variables` are those of a worker, its password among them."""
+    """What runs, and how a client reaches it: `variables` are those of a worker, secrets among them.
+
+    `secret` stands in every secret of the stack; `database` are the arguments of a connection to Postgres.
+    """
 
     server: Server
     folder: Path
-    password: str
+    secret: str
     variables: Mapping[str, str]
-
-    @cached_property
-    def root(self) -> str:
-        return f"s3://{BUCKET}/stack"
+    database: Mapping[str, Any]
 
     @contextmanager
     def worker(self, *stages: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -56,25 +57,34 @@ class Stack:
 @contextmanager
 def stack(folder: Path) -> Iterator[Stack]:
     """Start all services, with secrets of their own; ended when left."""
+    secret, port = secrets.token_hex(16), _free_port()
+    auth, url = f"tritrack:{secret}-api", f"http://127.0.0.1:{port}"
     with ExitStack() as entered:
-        database = entered.enter_context(_postgres(folder))
+        database = entered.enter_context(_postgres(folder, f"{secret}-database"))
         endpoint = entered.enter_context(s3_server())
-        password, port = secrets.token_hex(16), _free_port()
-        auth, url = f"tritrack:{password}", f"http://127.0.0.1:{port}"
         home = folder / "prefect"
-        environment = prefect_environment(home) | s3_variables(endpoint)
-        serving = environment | database | {"PREFECT_SERVER_API_AUTH_STRING": auth, "PREFECT_UI_API_URL": f"{url}/api"}
+        environment = prefect_environment(home)
+        serving = {
+            "PREFECT_SERVER_API_AUTH_STRING": auth,
+            "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
+            "PREFECT_UI_API_URL": f"{url}/api",
+        } | {
+            f"PREFECT_SERVER_DATABASE_{_SETTINGS.get(name, name).upper()}": str(value)
+            for name, value in database.items()
+        }
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-        entered.enter_context(running(command, serving, folder / "server.log"))
+        entered.enter_context(running(command, environment | serving, folder / "server.log"))
         wait_until(lambda: _is_ready(url), _START_SECONDS)
-        client = environment | {
+        client = {
             "PREFECT_API_URL": f"{url}/api",
             "PREFECT_API_AUTH_STRING": auth,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_SECONDS),
+            "AWS_SECRET_ACCESS_KEY": f"{secret}-store",
+            "TRITRACK_PROXY": f"http://me:{secret}-proxy@127.0.0.1:9",
             "TRITRACK_CACHE": str(folder / "shard-cache"),
         }
-        server = Server(f"http://{auth}@127.0.0.1:{port}", home, client)
-        yield Stack(server, folder, password, client)
+        server = Server(f"http://{auth}@127.0.0.1:{port}", home, environment)
+        yield Stack(server, folder, secret, environment | s3_variables(endpoint) | client, database)
 
 
 def kill_family(process: subprocess.Popen[bytes]) -> list[int]:
@@ -91,12 +101,12 @@ def kill_family(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[dict[str, str]]:
-    """A Postgres of its own on a free port; yields the variables that point a Prefect server at it.
+def _postgres(folder: Path, password: str) -> Iterator[dict[str, Any]]:
+    """A Postgres of its own on a free port; yields what a connection to it takes.
 
     Postgres refuses root, so that it runs as its own user then, in a folder that this user reaches.
     """
-    password, port = secrets.token_hex(16), _free_port()
+    port = _free_port()
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
     place = Path(tempfile.mkdtemp(prefix="tritrack-postgres-"))
     try:
@@ -115,14 +125,7 @@ def _postgres(folder: Path) -> Iterator[dict[str, str]]:
             process = subprocess.Popen(serve, cwd=place, env=clean, stdout=log, stderr=log, **user)  # type: ignore[call-overload]
         try:
             wait_until(lambda: _is_open(port), _START_SECONDS)
-            yield {
-                "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
-                "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
-                "PREFECT_SERVER_DATABASE_PORT": str(port),
-                "PREFECT_SERVER_DATABASE_NAME": "postgres",
-                "PREFECT_SERVER_DATABASE_USER": "prefect",
-                "PREFECT_SERVER_DATABASE_PASSWORD": password,
-            }
+            yield {"host": "127.0.0.1", "port": port, "database": "postgres", "user": "prefect", "password": password}
         finally:
             process.send_signal(signal.SIGINT)  # fast shutdown: clients are cut off
             process.wait(60)
