@@ -16,12 +16,12 @@ from flows.description import explain_error
 from flows.forms import form, unflatten
 from flows.judging import Judging
 from flows.networks import Judgeable
-from flows.parameters import Dataset, RootUrl, Sources
+from flows.parameters import STAGES, Dataset, RootUrl, Sources
 from flows.plan import StageFailed, is_done, plan_run
 from flows.resolve import resolve
 from flows.sources import given_sources
 from flows.stage import open_run
-from flows.stages import STAGES, run_stages
+from flows.stages import run_stages
 from storage.root import RootError, open_root
 from storage.versions import latest_version, version_path
 from tasks.evaluate.inputs import Entrant

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,7 +14,23 @@ from rich.console import Console
 from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
 from flows.description import Description, describe_run
-from flows.options import DatasetOption, JsonOption, OnlyOption, RootOption, SetOption, VerboseOption, described
+from flows.options import (
+    DatasetOption,
+    ForceOption,
+    FromStageOption,
+    JsonOption,
+    NightlyOption,
+    NotifyOption,
+    OnlyFailedOption,
+    OnlyOption,
+    RootOption,
+    SetOption,
+    StageLimitOption,
+    TimezoneOption,
+    VerboseOption,
+    described,
+)
+from flows.parameters import StageName
 from flows.plan import StageFailed
 from storage.root import RootError
 
@@ -28,14 +44,15 @@ app = typer.Typer(
 )
 _console = Console()
 
-StageName = Literal["download", "track", "shard", "train", "evaluate"]
-
 
 @app.command()
 @described()
 def run(
     description: Description,
     only: OnlyOption = "",
+    from_stage: FromStageOption = "download",
+    only_failed: OnlyFailedOption = False,
+    force: ForceOption = False,
     flow: Annotated[
         bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
     ] = False,
@@ -44,7 +61,8 @@ def run(
     """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
     from flows import running
 
-    running.run_pipeline(description, _console, only=only, verbose=verbose, always_flow=flow)
+    wanted = {"from_stage": from_stage, "only_failed": only_failed, "force": force}
+    running.run_pipeline(description, _console, only=only, wanted=wanted, verbose=verbose, always_flow=flow)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -54,11 +72,13 @@ def _stage_command(stage: str, help_text: str) -> None:
     def command(
         description: Description,
         only: OnlyOption = "",
+        only_failed: OnlyFailedOption = False,
+        force: ForceOption = False,
         verbose: VerboseOption = False,
     ) -> None:
         from flows import running
 
-        running.run_one(stage, description, _console, only=only, verbose=verbose)
+        running.run_one(stage, description, _console, only=only, only_failed=only_failed, force=force, verbose=verbose)
 
     app.command(stage, help=help_text)(command)
 
@@ -284,20 +304,63 @@ def gc(
 
 @app.command()
 @described("retry")
+def deploy(
+    description: Description,
+    nightly: NightlyOption = None,
+    timezone: TimezoneOption = "UTC",
+    notify: NotifyOption = None,
+    limit: StageLimitOption = None,
+    pool_type: Annotated[
+        str, typer.Option(help="Type of work pools that are not there yet: process, kubernetes, ...")
+    ] = "process",
+) -> None:
+    """Register work pools, deployments, limits and automations with a Prefect server. Safe to repeat."""
+    from flows import deploy as deploying
+
+    serving = deploying.Serving(nightly, timezone, notify, pool_type, tuple(limit or ()))
+    deploying.deploy(description, serving, _console)
+
+
+@app.command()
+def worker(
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STAGE]...", help="pipeline, download, track, shard, train, evaluate; none: all."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Flow runs of a stage at once on this machine.")] = None,
+) -> None:
+    """Run what the Prefect server schedules for these stages, on this machine, until interrupted."""
+    from flows import worker as working
+
+    working.run_workers(stages or (), limit)
+
+
+@app.command()
+@described("retry")
 def serve(
     description: Description,
-    nightly: Annotated[str | None, typer.Option(help="Cron line on which `refresh` runs, e.g. '0 3 * * *'.")] = None,
-    timezone: Annotated[str, typer.Option(help="Time zone of the cron line.")] = "UTC",
-    limit: Annotated[int, typer.Option(min=1, help="Flow runs at the same time.")] = 4,
-    notify: Annotated[
-        str | None,
-        typer.Option(help="A notification block of the server that is told of bad nights, e.g. slack-webhook/lab."),
-    ] = None,
+    nightly: NightlyOption = None,
+    timezone: TimezoneOption = "UTC",
+    notify: NotifyOption = None,
+    limit: StageLimitOption = None,
 ) -> None:
-    """Register the deployments with a running Prefect server and run what its UI starts."""
-    from flows import deploy
+    """`deploy` and `worker` in one, for one machine: register with a Prefect server, and run what its UI starts."""
+    from flows import deploy as deploying
+    from flows import worker as working
 
-    deploy.serve_deployments(description, cron=nightly, timezone=timezone, limit=limit, notify=notify)
+    deploying.deploy(description, deploying.Serving(nightly, timezone, notify, limits=tuple(limit or ())), _console)
+    working.run_workers((), None)
+
+
+@app.command()
+def server(
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, set a password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI and the API.")] = 4200,
+) -> None:
+    """Start a Prefect server with what a nightly schedule needs: old runs are removed, nothing is sent out."""
+    from flows import server as serving
+
+    serving.run_server(host, port)
 
 
 @app.command()

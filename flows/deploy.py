@@ -1,4 +1,4 @@
-"""The deployments that the Prefect UI shows, who is told of a bad night, and the process that serves them."""
+"""The deployments that the Prefect UI shows, and all that a server needs for them: work pools, limits, automations."""
 
 from __future__ import annotations
 
@@ -7,22 +7,133 @@ import os
 import urllib.error
 import urllib.request
 import zoneinfo
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.description import Description
 from flows.forms import flatten
+from flows.parameters import STAGES
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from rich.console import Console
 
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import BlockDocument
+MAIN_POOL = "tritrack"
+POOLS = {"pipeline": MAIN_POOL} | {stage: f"{MAIN_POOL}-{stage}" for stage in STAGES}
+"""The work pool of each stage; the flows that start stages, and run none of their work, share one."""
 
 _LOCAL_SERVER = "http://127.0.0.1:4200/api"
-_AUTOMATION = "tritrack: bad nights"
-_SUBJECT = "Tritrack: {{ event.payload.dataset }}, night of {{ event.payload.started[:10] }}"
-_BODY = "{{ event.payload.message }}"
+_DEFAULT_LIMITS = {"download": 1, "track": 2, "shard": 1, "train": 1, "evaluate": 2}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How deployments are served.
+
+    `cron` and `timezone`: when `refresh` runs. `notify`: a notification block, "type/name", that is told of marked and
+    failed nights. `pool_type`: of work pools that are not there yet. `limits`: runs of a stage at once, on all workers
+    together.
+    """
+
+    cron: str | None = None
+    timezone: str = "UTC"
+    notify: str | None = None
+    pool_type: str = "process"
+    limits: tuple[str, ...] = ()
+
+
+def deploy(description: Description, serving: Serving, console: Console) -> None:
+    """Make a server ready, or renew what an earlier call made: the same call twice changes nothing.
+
+    Forms are filled with the description's values. Raises ValueError for a wrong cron line, time zone, limit or block,
+    before anything is registered, and where no server answers.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.automations import HEARTBEATS_MISSED, crash_dead_runs, notify_of_bad_nights
+
+    if serving.cron:
+        next_night(serving.cron, serving.timezone)
+    limits = read_limits(serving.limits)
+    server = find_server()
+    os.environ["PREFECT_API_URL"] = server  # for the processes that run the flows
+    with temporary_settings({PREFECT_API_URL: server}):
+        if serving.notify:
+            notify_of_bad_nights(serving.notify)
+        if every := PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value():
+            crash_dead_runs(HEARTBEATS_MISSED * every)
+        made = make_pools(serving.pool_type)
+        for deployment in make_deployments(description, serving, limits):
+            deployment.apply()
+            console.print(f"deployment {deployment.name}/{deployment.name}, version {deployment.version}")
+    console.print(f"{len(POOLS)} work pools ({len(made)} new) at {server}; start workers with: tritrack worker")
+
+
+def make_deployments(description: Description, serving: Serving, limits: dict[str, int]) -> list[Any]:
+    """A deployment each: `pipeline`, its five stages, `refresh`, `ablate` and `compare`."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.ablate import ablate
+    from flows.code import CODE_VARIABLE, code_name, code_version
+    from flows.compare import compare
+    from flows.download import download
+    from flows.evaluate import evaluate
+    from flows.pipeline import pipeline
+    from flows.refresh import refresh
+    from flows.shard import shard
+    from flows.track import track
+    from flows.train import train
+
+    head = {"root": description.root, "dataset": description.dataset, "sources": description.sources}
+    values = head | flatten(description.config)
+    code, version = code_name(), code_version()
+    # A second night is refused at once; waiting for its turn, it would run when the first is over.
+    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    deployments = []
+    for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate, compare):
+        names = flow.parameters.properties
+        of_stage = ConcurrencyLimitConfig(limit=limits[flow.name]) if flow.name in limits else None
+        deployments.append(
+            flow.to_deployment(
+                name=flow.name,
+                version=version,
+                description=(flow.description or "").split("\n\n")[0],
+                tags=["tritrack", flow.name],
+                parameters={name: value for name, value in values.items() if name in names},
+                concurrency_limit=alone if flow is refresh else of_stage,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+                schedule=Cron(serving.cron, timezone=serving.timezone) if serving.cron and flow is refresh else None,
+                work_pool_name=POOLS.get(flow.name, MAIN_POOL),
+                job_variables={"env": {CODE_VARIABLE: code}},
+            )
+        )
+    return deployments
+
+
+def make_pools(kind: str) -> list[str]:
+    """The work pools that were not there yet, made; one that stands keeps its type, template and limits."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    with get_client(sync_client=True) as client:
+        standing = {pool.name for pool in client.read_work_pools(limit=200)}
+        missing = [pool for pool in POOLS.values() if pool not in standing]
+        for pool in missing:
+            client.create_work_pool(WorkPoolCreate(name=pool, type=kind, base_job_template=_template(kind)))
+    return missing
+
+
+def read_limits(given: tuple[str, ...]) -> dict[str, int]:
+    """Runs of each stage at once. Raises ValueError for what is no `stage=number`."""
+    limits = dict(_DEFAULT_LIMITS)
+    for text in given:
+        stage, _, number = text.partition("=")
+        if stage not in limits or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"limit: {text!r} is no limit; write STAGE=NUMBER, a stage being {', '.join(limits)}")
+        limits[stage] = int(number)
+    return limits
 
 
 def find_server() -> str:
@@ -37,71 +148,7 @@ def find_server() -> str:
         return configured
     if _answers(_LOCAL_SERVER):
         return _LOCAL_SERVER
-    raise ValueError("PREFECT_API_URL: not set, and no server at 127.0.0.1:4200; run `prefect server start` first")
-
-
-def serve_deployments(
-    description: Description,
-    cron: str | None = None,
-    timezone: str = "UTC",
-    limit: int = 4,
-    notify: str | None = None,
-) -> None:
-    """Register one deployment a flow and run what the UI, a schedule or the CLI starts, until interrupted.
-
-    Forms are filled with the description's values. `cron` schedules `refresh`; runs of it never overlap. `notify`:
-    a notification block of the server, "type/name", that is told of marked and failed nights. Raises ValueError for
-    a wrong cron line, time zone or block, before anything is registered.
-    """
-    from prefect import serve
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    if cron:
-        next_night(cron, timezone)
-    server = find_server()
-    os.environ["PREFECT_API_URL"] = server  # for the processes that run the flows
-    with temporary_settings({PREFECT_API_URL: server}):
-        if notify:
-            notify_of_bad_nights(notify)
-        serve(*make_deployments(description, cron, timezone), limit=limit, pause_on_shutdown=False)
-
-
-def make_deployments(description: Description, cron: str | None = None, timezone: str = "UTC") -> list[Any]:
-    """A deployment each: `pipeline`, its five stages, `refresh`, `ablate` and `compare`."""
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.schedules import Cron
-    from prefect.types.entrypoint import EntrypointType
-
-    from flows.ablate import ablate
-    from flows.compare import compare
-    from flows.download import download
-    from flows.evaluate import evaluate
-    from flows.pipeline import pipeline
-    from flows.refresh import refresh
-    from flows.shard import shard
-    from flows.track import track
-    from flows.train import train
-
-    head = {"root": description.root, "dataset": description.dataset, "sources": description.sources}
-    values = head | flatten(description.config)
-    # A second run is refused at once; waiting for its turn, it would run when the night is over.
-    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    deployments = []
-    for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate, compare):
-        names = flow.parameters.properties
-        schedule = Cron(cron, timezone=timezone) if cron and flow is refresh else None
-        deployments.append(
-            flow.to_deployment(
-                name=flow.name,
-                description=(flow.description or "").split("\n\n")[0],
-                tags=["tritrack", flow.name],
-                parameters={name: value for name, value in values.items() if name in names},
-                concurrency_limit=alone if flow is refresh else None,
-                entrypoint_type=EntrypointType.MODULE_PATH,
-                schedule=schedule,
-            )
-        )
-    return deployments
+    raise ValueError("PREFECT_API_URL: not set, and no server at 127.0.0.1:4200; run `tritrack server` first")
 
 
 def next_night(cron: str, timezone: str) -> datetime:
@@ -122,65 +169,16 @@ def next_night(cron: str, timezone: str) -> datetime:
     return dates[0]
 
 
-def notify_of_bad_nights(block: str) -> None:
-    """Let the Prefect server send a message to a notification block at every marked or failed night.
+def _template(kind: str) -> dict[str, Any]:
+    """The base job template of a type of work pool, as Prefect has it."""
+    from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
-    There is one automation, made anew by a later call; one that was disabled in the UI stays disabled. Raises
-    ValueError where the server has no such block.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.events.actions import SendNotification
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-    from prefect.events.schemas.events import ResourceSpecification
-
-    from flows.refresh import FAILED_EVENT, MARKED_EVENT
-
-    with get_client(sync_client=True) as client:
-        wanted = AutomationCore(
-            name=_AUTOMATION,
-            description="A message at every marked or failed night; made by `tritrack serve --notify`.",
-            trigger=EventTrigger(
-                expect={MARKED_EVENT, FAILED_EVENT},
-                match=ResourceSpecification({"prefect.resource.id": "tritrack.dataset.*"}),
-                posture=Posture.Reactive,
-                threshold=1,
-                within=timedelta(0),
-            ),
-            actions=[SendNotification(block_document_id=_find_block(client, block), subject=_SUBJECT, body=_BODY)],
+    template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+    if template is None:
+        raise ValueError(
+            f"pool-type: {kind!r} is unknown to this Prefect; process and kubernetes are two that it knows"
         )
-        standing = client.read_automations_by_name(_AUTOMATION)
-        if not standing:
-            client.create_automation(wanted)
-            return
-        first, *others = standing
-        # An update sends only what was set, so that all is set here; and it may not name an owner.
-        everything = wanted.model_dump(mode="json", exclude={"owner_resource"}) | {"enabled": first.enabled}
-        client.update_automation(first.id, AutomationCore.model_validate(everything))
-        for other in others:
-            client.delete_automation(other.id)
-
-
-def _find_block(client: SyncPrefectClient, block: str) -> UUID:
-    """The id of a notification block."""
-    from prefect.exceptions import ObjectNotFound
-
-    kind, _, name = block.partition("/")
-    try:
-        found = client.read_block_document_by_name(name, kind, include_secrets=False)
-    except ObjectNotFound:
-        found = None
-    if found and "notify" in _capabilities(found):
-        return found.id
-    known = [one for one in client.read_block_documents(include_secrets=False) if "notify" in _capabilities(one)]
-    names = ", ".join(sorted(f"{one.block_type.slug}/{one.name}" for one in known if one.block_type)) or "none"
-    what = "is no notification block" if found else "is no block"
-    raise ValueError(
-        f"notify: {block!r} {what} of this Prefect server; make one in its UI under Blocks, there are: {names}"
-    )
-
-
-def _capabilities(block: BlockDocument) -> list[str]:
-    return block.block_schema.capabilities if block.block_schema else []
+    return template
 
 
 def _answers(api: str) -> bool:

@@ -12,11 +12,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.deployed import keep_summary
 from flows.forms import form
-from flows.parameters import Dataset, Expand, Only, RootUrl, Sources
+from flows.parameters import Dataset, Expand, Force, Only, OnlyFailed, RootUrl, Sources
 from flows.plan import StagePlan, plan_download
 from flows.record import record_download
-from flows.selection import SourceList, known_sources, select, with_listed
+from flows.selection import SourceList, failed_sources, known_sources, select, with_listed
 from flows.sources import given_sources
 from flows.stage import Run, finish, open_run, run_batches, told, unit_limits
 from storage.versions import Failure, Version, held_bytes
@@ -44,12 +45,14 @@ def download(
     sources: Sources = "",
     only: Only = "",
     expand: Expand = False,
+    only_failed: OnlyFailed = False,
+    force: Force = False,
     **fields: Any,
 ) -> State[dict[str, Any]]:
     """Fetch every source that has no video yet; without sources, those that the data set knows."""
-    with open_run("download", root, dataset, fields) as run:
+    with open_run("download", root, dataset, fields, force=force, sources=sources, only=only) as run:
         before = run.version
-        fetching = _Fetching(run, sources, only, expand)
+        fetching = _Fetching(run, sources, only, expand, only_failed)
         fetching.fetch()
         summary = finish(run, fetching.plan(), fetching.outcomes)
         changes = counts_changed(before, run.version)
@@ -58,7 +61,8 @@ def download(
         come_back, refusals = fetching.governor.come_back, fetching.governor.refusals
         refused = sum(number for why, number in run.pending.items() if why in refusals)
         moment = datetime.fromtimestamp(come_back, UTC).isoformat(timespec="seconds") if come_back else ""
-        return Completed(message=message or None, data=summary | changes | {"come_back": moment, "refused": refused})
+        summary |= changes | {"come_back": moment, "refused": refused}
+        return Completed(message=message or None, data=keep_summary(run.root, summary))
 
 
 @dataclass
@@ -69,6 +73,7 @@ class _Fetching:
     argument: str
     only: str
     expand: bool
+    only_failed: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     governor: Governor = field(init=False)
     _cached: dict[str, None] = field(default_factory=dict)
@@ -79,9 +84,12 @@ class _Fetching:
         run, config = self.run, self.run.config
         given = given_sources(self.argument, run.version, config.download.allow_stores)
         chosen = with_listed(run.version, select(given, self.only, config.execution.batch_units))
+        if self.only_failed:
+            chosen = failed_sources(run.version, chosen)
+            config = config.model_copy(update={"download": config.download.model_copy(update={"retry": "all"})})
         for depth in range(_LISTS_IN_LISTS):
             if depth:
-                is_all = not self.argument and not self.only
+                is_all = not (self.argument or self.only or self.only_failed)
                 chosen = known_sources(run.version) if is_all else with_listed(run.version, chosen)
             plan = plan_download(run.version, chosen, config, expand=self.expand and not depth)
             plan = replace(plan, units=tuple(unit for unit in plan.units if unit.key not in self.outcomes))

@@ -8,8 +8,9 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from flows.deployed import keep_summary
 from flows.forms import form
-from flows.parameters import Dataset, RootUrl
+from flows.parameters import Dataset, Force, RootUrl
 from flows.plan import StageFailed, StagePlan, plan_evaluate, unit_name
 from flows.record import record_units, unit_entry
 from flows.results import report_place, scores_of
@@ -20,9 +21,9 @@ from tasks.evaluate.task import evaluate_unit, proposals_batch
 
 @flow(name="evaluate", flow_run_name="evaluate {dataset}", persist_result=False)
 @form("evaluate", "track", "seed", "execution")
-def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
+def evaluate(root: RootUrl, dataset: Dataset = "default", force: Force = False, **fields: Any) -> dict[str, Any]:
     """Run the benchmarks on the newest checkpoint, beside it untrained; audit the tracker; write the report."""
-    with open_run("evaluate", root, dataset, fields) as run:
+    with open_run("evaluate", root, dataset, fields, force=force) as run:
         plan = plan_evaluate(run.version, run.config)
         outcomes = run_evaluation(run, plan)
         names = {unit.key: unit_name(unit) for unit in plan.units}
@@ -33,7 +34,7 @@ def evaluate(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict
             create_table_artifact(table=scores, key="scores", description=described)
         if place := report_place(run.root, run.version):
             create_link_artifact(link=place, key="report", description="The report, one HTML page", link_text=place)
-        return finish(run, plan, outcomes) | {"report": place}
+        return keep_summary(run.root, finish(run, plan, outcomes) | {"report": place})
 
 
 def run_evaluation(run: Run, plan: StagePlan) -> dict[str, Outcome]:

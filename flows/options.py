@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from flows.description import describe_run
+from flows.parameters import StageName
 
 Retry = Literal["permanent", "poison", "all"]
 
@@ -40,7 +41,22 @@ OnlyOption = Annotated[
         show_default=False,
     ),
 ]
+NightlyOption = Annotated[str | None, typer.Option(help="Cron line on which `refresh` runs, e.g. '0 3 * * *'.")]
+TimezoneOption = Annotated[str, typer.Option(help="Time zone of the cron line.")]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(help="A notification block of the server that is told of bad nights, e.g. slack-webhook/lab."),
+]
+StageLimitOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Runs of a stage at once, over all workers, e.g. track=4. May be repeated.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+FromStageOption = Annotated[StageName, typer.Option("--from-stage", help="Begin with this stage.")]
+OnlyFailedOption = Annotated[
+    bool, typer.Option("--only-failed", help="Download and track: try what failed before, and nothing else.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is committed.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
 _DESCRIBING: dict[str, Any] = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
+
+StageName = Literal["download", "track", "shard", "train", "evaluate"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 
 RootUrl = Annotated[str, Field(description="Storage root: a folder, or an fsspec URL such as s3://bucket/prefix.")]
 Dataset = Annotated[
@@ -25,3 +28,12 @@ Only = Annotated[
     ),
 ]
 Expand = Annotated[bool, Field(description="Read playlists, channels, feeds and searches again.")]
+FromStage = Annotated[StageName, Field(description="Begin with this stage; those before it are left out.")]
+OnlyFailed = Annotated[
+    bool,
+    Field(description="Download and track: try what failed before, whatever its class, and nothing else."),
+]
+Force = Annotated[
+    bool,
+    Field(description="Make again what was committed before this run was created; a retry of it repeats nothing."),
+]

@@ -123,14 +123,22 @@ def is_tried_again(failure: Failure, config: DownloadConfig) -> bool:
     return config.retry == "all" or (failure.kind == config.retry and failure.kind != "transient")
 
 
-def plan_track(version: Version, config: RunConfig, only: Collection[str] | None = None) -> StagePlan:
-    """Every video of the version's sources, once, whatever the number of its sources; or those in `only`."""
+def plan_track(
+    version: Version, config: RunConfig, only: Collection[str] | None = None, only_failed: bool = False
+) -> StagePlan:
+    """Every video of the version's sources, once, whatever the number of its sources; or those in `only`.
+
+    `only_failed`: what failed before, whatever its class, and nothing else.
+    """
     units, cached, failures, wanting = [], [], {}, []
     lost = {one.video: one.failure for one in version.sources.values() if one.failure}
     for video in sorted(reached_videos(version) if only is None else reached_videos(version) & set(only)):
         document = track_document(config.track, video)
         entry = version.videos.get(video)
-        if entry is None or not stands(entry, document) or (entry.failure and entry.failure.kind == "transient"):
+        failed = entry.failure if entry else None
+        if only_failed and not failed:
+            continue
+        if entry is None or not stands(entry, document) or (failed and (only_failed or failed.kind == "transient")):
             failure = lost.get(video) if entry and entry.dropped else None
             if failure and failure.kind != "transient":
                 failures[video] = failure  # it cannot be fetched again
@@ -138,8 +146,8 @@ def plan_track(version: Version, config: RunConfig, only: Collection[str] | None
                 wanting.append(video)
             else:
                 units.append(_track_unit(video, document, config))
-        elif entry.failure:
-            failures[video] = entry.failure
+        elif failed:
+            failures[video] = failed
         else:
             cached.append(video)
     note = f"{len(wanting)} videos were dropped once tracked and must be fetched again first" if wanting else ""

@@ -18,13 +18,15 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.claim import claim_refresh
+from flows.code import require_deployed_code
+from flows.deployed import stages_apart
 from flows.forms import form, unflatten
 from flows.judgement import judge_night
 from flows.nights import markdown_of, measure_night, settings_digests, sum_up
-from flows.parameters import Dataset, Only, RootUrl, Sources
+from flows.parameters import STAGES, Dataset, Only, RootUrl, Sources
 from flows.resolve import resolve
 from flows.retraining import Retraining, decide_training
-from flows.stages import STAGES, Summary, run_stages
+from flows.stages import Summary, run_stages
 from storage.leases import Lease
 from storage.nights import Night, read_nights, write_night
 from storage.root import Root, open_root
@@ -64,6 +66,7 @@ def refresh(
     **fields: Any,
 ) -> State[list[Summary]]:
     """Read the sources again, playlists and feeds included, and run what they add; nothing old runs again."""
+    require_deployed_code()
     opened = open_root(root)
     if told := _missed(opened, dataset):
         return _ended("Skipped", told)
@@ -72,10 +75,18 @@ def refresh(
             return _ended("Refused", f"a refresh of {dataset} is under way already ({holder.holder})")
         night = _Night(opened, dataset, refresh_retrain_share, fields, only)
         try:
-            for summary in run_stages(
-                root, dataset, sources, fields, only=only, expand=True, left_out=night.stages_left_out
-            ):
-                night.summaries.append(summary)
+            with stages_apart(opened) as children:
+                for summary in run_stages(
+                    root,
+                    dataset,
+                    sources,
+                    fields,
+                    only=only,
+                    expand=True,
+                    left_out=night.stages_left_out,
+                    children=children,
+                ):
+                    night.summaries.append(summary)
         except Exception as error:
             night.conclude(refresh_collapse_share, failed=f"{type(error).__name__}: {error}".splitlines()[0])
             raise

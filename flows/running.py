@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from flows.description import Description, refuse_secret
+from flows.parameters import STAGES
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.resolve import resolve
 from flows.results import report_place, scores_of
@@ -27,18 +28,26 @@ _SHOWN_FAILURES = 20
 
 
 def run_pipeline(
-    description: Description, console: Console, *, only: str = "", verbose: bool = False, always_flow: bool = False
+    description: Description,
+    console: Console,
+    *,
+    only: str = "",
+    wanted: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+    always_flow: bool = False,
 ) -> None:
     """Plan the run; start the flow unless the planner finds nothing to do; show the outcome.
 
-    `only`: a part of the sources (see `flows.selection.select`). Raises ValueError or RootError (bad input) before
+    `only`: a part of the sources (see `flows.selection.select`). `wanted`: the pipeline's own parameters (`from_stage`,
+    `only_failed`, `force`), where they are not its defaults. Raises ValueError or RootError (bad input) before
     anything runs, StageFailed where a stage fell below its floor.
     """
     started = time.monotonic()
     root, version, given = open_description(description)
     given = select(given, only, description.config.execution.batch_units)
     plans = plan_run(version, given, resolve(root, description.dataset, description.config, record=False))
-    if is_done(plans) and not always_flow:
+    asked = {name: value for name, value in (wanted or {}).items() if value not in (False, STAGES[0])}
+    if is_done(plans) and not always_flow and not asked:
         _show_cached(plans, console)
         for plan in plans:
             judge(plan.stage, len(plan.cached), (plan.failures or {}).values(), description.config)
@@ -46,7 +55,7 @@ def run_pipeline(
         from flows.forms import flatten
         from flows.pipeline import pipeline
 
-        parameters = {"sources": description.sources, "only": only, **flatten(description.config)}
+        parameters = {"sources": description.sources, "only": only, **asked, **flatten(description.config)}
         _show_summaries(_run_flow(pipeline, description, parameters, verbose), console)
     version = latest_version(root, description.dataset)
     _show_failures(version, console)
@@ -78,7 +87,16 @@ def run_refresh(
     _show_report(root, version, console, time.monotonic() - started)
 
 
-def run_one(stage: str, description: Description, console: Console, *, only: str = "", verbose: bool = False) -> None:
+def run_one(
+    stage: str,
+    description: Description,
+    console: Console,
+    *,
+    only: str = "",
+    only_failed: bool = False,
+    force: bool = False,
+    verbose: bool = False,
+) -> None:
     """Run one stage's flow: what is committed upstream and missing here."""
     import importlib
 
@@ -88,12 +106,12 @@ def run_one(stage: str, description: Description, console: Console, *, only: str
     root, _, _ = open_description(description)
     flow = getattr(importlib.import_module(f"flows.{stage}"), stage)
     flat = flatten(description.config)
-    parameters = {name: value for name, value in flat.items() if name in flow.parameters.properties}
+    parameters = {name: value for name, value in flat.items() if name in flow.parameters.properties} | {"force": force}
     if stage == "download":
         parameters["sources"] = description.sources
     if stage in ("download", "track"):
-        parameters["only"] = only
-    elif only:
+        parameters |= {"only": only, "only_failed": only_failed}
+    elif only or only_failed:
         raise ValueError(f"only: download and track can take a part of the sources; {stage} stands on all of them")
     _show_summaries([_run_flow(flow, description, parameters, verbose)], console)
     version = latest_version(root, description.dataset)

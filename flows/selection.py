@@ -96,6 +96,17 @@ def select(given: SourceList, only: str, batch_units: int) -> SourceList:
     )
 
 
+def failed_sources(version: Version, given: SourceList) -> SourceList:
+    """Those of the given sources that failed when they were last tried; a part, which retires nothing."""
+
+    def has_failed(source: Source) -> bool:
+        entry = version.sources.get(source.id)
+        return entry is not None and entry.failure is not None
+
+    sources, listed = filter(has_failed, given.sources), filter(has_failed, given.listed)
+    return replace(given, sources=list(sources), listed=list(listed), whole=False)
+
+
 def videos_of(version: Version, only: str, batch_units: int) -> set[str] | None:
     """The videos that a part of the data set's sources gave (see `select`); None where `only` is empty."""
     if not only.strip():

@@ -31,6 +31,14 @@ for look in range(10):
 """
 
 
+def run_server(host: str, port: int) -> None:
+    """Become a Prefect server that listens on this address. Its settings are those of `flows.settings`."""
+    api = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
+    os.environ.setdefault("PREFECT_UI_API_URL", api)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    os.execv(sys.executable, command)
+
+
 def start_server() -> None:
     """Use the configured Prefect server, or start the ephemeral one and a guard that ends it with this process.
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from prefect import flow
 
+from flows.deployed import keep_summary
 from flows.forms import form
-from flows.parameters import Dataset, RootUrl
+from flows.parameters import Dataset, Force, RootUrl
 from flows.plan import StageFailed, plan_shard
 from flows.record import record_shard
 from flows.stage import Run, finish, open_run, run_batches, told
@@ -18,12 +19,12 @@ from tasks.shard.task import shard_batch
 
 @flow(name="shard", flow_run_name="shard {dataset}", persist_result=False)
 @form("shard", "seed", "execution")
-def shard(root: RootUrl, dataset: Dataset = "default", **fields: Any) -> dict[str, Any]:
+def shard(root: RootUrl, dataset: Dataset = "default", force: Force = False, **fields: Any) -> dict[str, Any]:
     """Split the videos, pack the tracks that are in no shard yet, and index the triplets of all shards."""
-    with open_run("shard", root, dataset, fields) as run:
+    with open_run("shard", root, dataset, fields, force=force) as run:
         while True:
             try:
-                return _shard_version(run)
+                return keep_summary(run.root, _shard_version(run))
             except _Moved as moved:  # the index must cover what the version holds now
                 run.version = moved.version
 

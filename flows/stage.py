@@ -18,6 +18,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
+from flows.again import forget, run_created
+from flows.code import require_deployed_code
 from flows.display import current_display
 from flows.explain import explain_stage
 from flows.forms import unflatten
@@ -62,12 +64,27 @@ class Run:
 
 
 @contextmanager
-def open_run(stage: str, root: str, dataset: str, fields: Mapping[str, Any]) -> Iterator[Run]:
-    """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line."""
+def open_run(
+    stage: str,
+    root: str,
+    dataset: str,
+    fields: Mapping[str, Any],
+    *,
+    force: bool = False,
+    sources: str = "",
+    only: str = "",
+) -> Iterator[Run]:
+    """Open the root, take a lease on it and read the newest version. Raises RootError or ValueError with one line.
+
+    `force`: what the stage holds from before this flow run is forgotten first; `only`, of `sources`, a part of it.
+    """
+    require_deployed_code()
     started, opened = time.monotonic(), open_root(root)
     config = resolve(opened, dataset, unflatten(fields))
     with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
+        if force:
+            forget(opened, dataset, stage, fields, before=run_created(), sources=sources, only=only)
         yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)
 
 

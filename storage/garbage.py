@@ -29,6 +29,7 @@ GarbageKind = Literal[
     "temporary",  # a write that did not end
     "upload",  # the same, in parts on S3
     "lease",  # of a holder that is gone, or its plan
+    "summary",  # of a stage's flow run, which nobody came to read
 ]
 
 _WRITE_SECONDS = 3600.0
@@ -190,6 +191,8 @@ def _search_state(search: Search) -> None:
             search.add_temporary(entry)
         elif (lease := place_of(entry.path).lease) and lease not in live:
             search.add("lease", [entry])
+        elif place_of(entry.path).kind == "summary" and not search.live.has_run:
+            search.add("summary", [entry])
 
 
 def _search_uploads(search: Search) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-PlaceKind = Literal["manifest", "unit", "attempt", "video", "head", "table", "lease", "state", "foreign"]
+PlaceKind = Literal["manifest", "unit", "attempt", "video", "head", "table", "lease", "summary", "state", "foreign"]
 
 _KEY = r"(?P<key>[0-9a-f]{64})"
 _STAGE = r"(?P<stage>(?!videos/|datasets/|state/)[a-z][a-z_]*)"
@@ -19,6 +19,7 @@ _PATTERNS: tuple[tuple[PlaceKind, re.Pattern[str]], ...] = (
     ("table", re.compile(r"datasets/(?P<dataset>[^/]+)/tables/[^/]+\.parquet")),
     ("lease", re.compile(r"state/leases/(run|train|gc)-(?P<lease>[0-9a-f]{16})\.json")),
     ("lease", re.compile(r"state/plans/(?P<lease>[0-9a-f]{16})-\d+\.json")),
+    ("summary", re.compile(r"state/runs/[0-9a-f-]{36}\.json")),
     ("state", re.compile(r"state/.+")),
 )
 _NAMED_DIGEST = re.compile(r".+-([0-9a-f]{16})\.[a-z0-9]+")
@@ -60,6 +61,11 @@ def attempts_folder(stage: str, key: str) -> str:
 def attempts_document_path(stage: str, key: str) -> str:
     """The key document of the unit that the attempts are at; they have no manifest yet that would hold it."""
     return f"{attempts_folder(stage, key)}/document.json"
+
+
+def summary_path(run: str) -> str:
+    """What a stage's flow run leaves for the flow run that started it; read once, and removed."""
+    return f"state/runs/{run}.json"
 
 
 def purged_path(video: str) -> str:

@@ -20,6 +20,9 @@ class ExecutionConfig(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
     batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
+    wave_sources: int = Field(
+        512, ge=1, description="Deployed: sources that are fetched before tracking begins on what they gave."
+    )
     videos_together: int = Field(
         0, ge=0, le=64, description="Videos that a worker tracks side by side; 0: 8 for the torch estimator, else 1."
     )

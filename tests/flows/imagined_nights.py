@@ -42,8 +42,10 @@ class Web:
         only: str = "",
         expand: bool = False,
         left_out: Callable[[], Mapping[str, str]] = dict,
+        children: object = None,
     ) -> Iterator[Summary]:
         """Stands for `flows.stages.run_stages`."""
+        assert children is None, "nothing is deployed here"
         self.calls.append({"only": only, "expand": expand, "sources": sources})
         opened = open_root(root)
         config = with_estimator(opened, dataset, unflatten(fields))

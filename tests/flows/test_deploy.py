@@ -1,4 +1,4 @@
-"""What `tritrack serve` registers: the nightly schedule, its refusals, and who is told of a bad night."""
+"""What `tritrack deploy` registers: pools, limits, schedule, its refusals, and who is told of a bad night."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed as StateCompleted
+from prefect.states import Running
+from rich.console import Console
 
-from flows.deploy import _AUTOMATION, make_deployments, next_night, notify_of_bad_nights
+from flows.automations import BAD_NIGHTS, DEAD_RUNS, crash_dead_runs, notify_of_bad_nights
+from flows.code import CODE_VARIABLE, code_name, require_deployed_code
+from flows.deploy import POOLS, Serving, deploy, make_deployments, next_night, read_limits
 from flows.description import describe_run
 from flows.judgement import KEPT
 from flows.nights import settings_digests
@@ -65,7 +72,8 @@ def test_serve_refuses_a_wrong_cron_line_before_it_looks_for_a_server(tritrack: 
 
 
 def _deployments(root: Path, cron: str | None = "0 3 * * *") -> dict[str, RunnerDeployment]:
-    made = make_deployments(describe_run(root=str(root), dataset="night"), cron, "Europe/Berlin")
+    description = describe_run(root=str(root), dataset="night")
+    made = make_deployments(description, Serving(cron, "Europe/Berlin"), read_limits(("track=3",)))
     return {deployment.name: deployment for deployment in made}
 
 
@@ -76,8 +84,36 @@ def test_only_refresh_is_scheduled_and_runs_alone(tmp_path: Path) -> None:
     assert made["refresh"].concurrency_limit == 1
     assert made["refresh"].concurrency_options is not None
     assert made["refresh"].concurrency_options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
-    assert [name for name, one in made.items() if one.schedules or one.concurrency_limit] == ["refresh"]
+    assert [name for name, one in made.items() if one.schedules] == ["refresh"]
     assert not _deployments(tmp_path, None)["refresh"].schedules
+
+
+def test_each_stage_has_a_pool_a_limit_and_the_code_it_was_made_from(tmp_path: Path) -> None:
+    made = _deployments(tmp_path)
+    assert {name: one.work_pool_name for name, one in made.items() if name in POOLS} == POOLS
+    assert made["refresh"].work_pool_name == made["ablate"].work_pool_name == POOLS["pipeline"]
+    limits = {name: one.concurrency_limit for name, one in made.items() if name != "refresh"}
+    assert {name: limit for name, limit in limits.items() if limit} == {
+        "download": 1, "track": 3, "shard": 1, "train": 1, "evaluate": 2,
+    }  # fmt: skip
+    assert {one.job_variables["env"][CODE_VARIABLE] for one in made.values()} == {code_name()}
+    assert all(one.version and one.description and one.tags[0] == "tritrack" for one in made.values())
+
+
+@pytest.mark.parametrize("text", ["track", "track=0", "track=-1", "fly=2", "track=two"])
+def test_a_wrong_limit_is_one_line(text: str) -> None:
+    with pytest.raises(ValueError, match=rf"^limit: '{text}' is no limit; write STAGE=NUMBER"):
+        read_limits((text,))
+
+
+def test_a_worker_with_other_code_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_bytes, _, of_syntax = code_name().partition(".")
+    for name in ("", code_name(), f"{'0' * 16}.{of_syntax}", f"{of_bytes}.{'0' * 16}"):  # comments alone may differ
+        monkeypatch.setenv(CODE_VARIABLE, name)
+        require_deployed_code()
+    monkeypatch.setenv(CODE_VARIABLE, "0" * 16 + "." + "0" * 16)
+    with pytest.raises(ValueError, match=r"^code: this worker runs Tritrack .* install the same on both"):
+        require_deployed_code()
 
 
 def test_the_form_of_refresh_describes_its_own_parameters(tmp_path: Path) -> None:
@@ -92,6 +128,43 @@ def on_server(server: Server) -> Iterator[Server]:
     """The server, and this process as its client."""
     with temporary_settings({PREFECT_API_URL: server.api}):
         yield server
+
+
+def test_deploying_twice_changes_nothing(on_server: Server, tmp_path: Path) -> None:
+    """Work pools that a user made or changed stay what they are; so does an automation."""
+    description = describe_run(root=str(tmp_path / "root"), dataset="night")
+    serving = Serving("0 3 * * *", "Europe/Berlin")
+    found = []
+    for _ in range(2):
+        deploy(description, serving, Console(quiet=True))
+        with get_client(sync_client=True) as client:
+            pools = {pool.name: pool.id for pool in client.read_work_pools()}
+            (automation,) = client.read_automations_by_name(DEAD_RUNS)
+            deployments = {one.name: one.id for one in client.read_deployments()}
+        found.append((pools, automation.id, deployments))
+    assert found[0] == found[1]
+    assert set(found[0][0]) == set(POOLS.values())
+    assert len(found[0][2]) == 9
+
+
+def test_a_run_whose_heart_stopped_is_crashed_and_one_that_ended_is_not(on_server: Server) -> None:
+    """The server hears a heartbeat of two runs, then nothing more of the one that died."""
+    with get_client(sync_client=True) as client:
+        crash_dead_runs(10.0)
+        died, ended = (client.create_flow_run(_idle, state=Running()) for _ in range(2))
+        # Events of a run that ends: its last heartbeat may arrive after its end.
+        client.set_flow_run_state(ended.id, StateCompleted())
+        for run in (died, ended):
+            emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        wait_until(lambda: on_server.state(str(died.id)) == "CRASHED", 60)
+        assert on_server.state(str(ended.id)) == "COMPLETED"
+        (automation,) = client.read_automations_by_name(DEAD_RUNS)
+        client.delete_automation(automation.id)
+
+
+@flow
+def _idle() -> None:
+    """Stands for any flow."""
 
 
 def test_a_schedule_makes_runs(on_server: Server, tmp_path: Path) -> None:
@@ -113,7 +186,7 @@ def test_a_block_that_cannot_notify_is_one_line(on_server: Server) -> None:
     with pytest.raises(ValueError, match=r"^notify: 'secret/word' is no notification block"):
         notify_of_bad_nights("secret/word")
     with get_client(sync_client=True) as client:
-        assert client.read_automations_by_name(_AUTOMATION) == []
+        assert client.read_automations_by_name(BAD_NIGHTS) == []
 
 
 @contextmanager
@@ -175,7 +248,7 @@ def test_a_marked_night_sends_a_message(on_server: Server, tmp_path: Path) -> No
         for _ in range(3):
             notify_of_bad_nights("custom-webhook/lab")
         with get_client(sync_client=True) as client:
-            (automation,) = client.read_automations_by_name(_AUTOMATION)
+            (automation,) = client.read_automations_by_name(BAD_NIGHTS)
         assert automation.enabled
         _collapse(on_server, root, tmp_path)
         wait_until(lambda: messages, 60)
@@ -189,9 +262,9 @@ def test_an_automation_that_was_disabled_stays_so(on_server: Server) -> None:
     CustomWebhookNotificationBlock(name="hook", url="http://127.0.0.1:9/").save("lab", overwrite=True)
     notify_of_bad_nights("custom-webhook/lab")
     with get_client(sync_client=True) as client:
-        (automation,) = client.read_automations_by_name(_AUTOMATION)
+        (automation,) = client.read_automations_by_name(BAD_NIGHTS)
         client.pause_automation(automation.id)
         notify_of_bad_nights("custom-webhook/lab")
-        (automation,) = client.read_automations_by_name(_AUTOMATION)
+        (automation,) = client.read_automations_by_name(BAD_NIGHTS)
         assert not automation.enabled
         client.delete_automation(automation.id)

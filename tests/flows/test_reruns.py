@@ -175,6 +175,7 @@ TABLE: dict[str, tuple[Any, frozenset[str]]] = {
     "execution.workers": (1, NONE),
     "execution.batch_units": (1, NONE),
     "execution.videos_together": (4, NONE),
+    "execution.wave_sources": (4, NONE),
     "execution.unit_memory_bytes": (10**9, NONE),
     "execution.unit_cpu_seconds": (60.0, NONE),
     "execution.device": ("cpu", NONE),

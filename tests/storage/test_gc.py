@@ -71,7 +71,8 @@ def test_every_kind_of_garbage_is_told_and_then_deleted(small: SmallRoot) -> Non
     stale = f"train/{small.key('train')}/attempts/one/checkpoint-000000005-0123456789abcdef.safetensors"
     abandoned = f"train/{'0' * 64}/attempts/one/checkpoint-000000005-0123456789abcdef.safetensors"
     lease, plan = "state/leases/run-0123456789abcdef.json", "state/plans/0123456789abcdef-0.json"
-    for path in (loser, table, stale, abandoned, lease, plan, video_path(LOOSE)):
+    summary = "state/runs/01234567-89ab-cdef-0123-456789abcdef.json"
+    for path in (loser, table, stale, abandoned, lease, plan, summary, video_path(LOOSE)):
         root.write_bytes(path, b"loose")
     expected = {
         ("unit", manifest_path("track", track.key)),
@@ -85,6 +86,7 @@ def test_every_kind_of_garbage_is_told_and_then_deleted(small: SmallRoot) -> Non
         ("attempt", abandoned),
         ("lease", lease),
         ("lease", plan),
+        ("summary", summary),
     }
     everything = files(root)
     told = collect_later(root)
