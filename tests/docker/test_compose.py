@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+
+from flows.cli import app
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "docker"
@@ -120,6 +123,18 @@ def test_services_wait_for_what_is_there(service: dict[str, Any]) -> None:
             assert other["restart"] == "no", "it ends"
     for network in service["networks"]:
         assert network in COMPOSE["networks"]
+
+
+@each_service
+def test_a_command_is_one_of_the_program(service: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose makes it with the variables' defaults; parsed, not run."""
+    given = service.get("command", "")
+    words = given if isinstance(given, list) else given.split()
+    words = [word for word in (re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in words) if word]
+    if words[:1] == ["tritrack"]:
+        monkeypatch.setenv("TRITRACK_ROOT", service["environment"].get("TRITRACK_ROOT", ""))
+        commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+        assert commands[words[1]].make_context(words[1], words[2:]).args == []
 
 
 def test_variables_have_defaults_and_are_told() -> None:

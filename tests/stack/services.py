@@ -25,7 +25,6 @@ from tests.flows.conftest import Server, prefect_environment, running, wait_unti
 
 _START_SECONDS = 180
 _SETTINGS = {"database": "name"}  # of Prefect, where they are called other than an argument of asyncpg
-_HEARTBEAT_SECONDS = 30  # the least that Prefect takes
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,16 @@ def stack(folder: Path) -> Iterator[Stack]:
             f"PREFECT_SERVER_DATABASE_{_SETTINGS.get(name, name).upper()}": str(value)
             for name, value in database.items()
         }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+        command = [sys.executable, "-m", "flows.cli", "server", "--port", str(port)]
         entered.enter_context(running(command, environment | serving, folder / "server.log"))
         wait_until(lambda: _is_ready(url), _START_SECONDS)
         client = {
             "PREFECT_API_URL": f"{url}/api",
             "PREFECT_API_AUTH_STRING": auth,
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_SECONDS),
             "AWS_SECRET_ACCESS_KEY": f"{secret}-store",
             "TRITRACK_PROXY": f"http://me:{secret}-proxy@127.0.0.1:9",
             "TRITRACK_CACHE": str(folder / "shard-cache"),
+            "OMP_NUM_THREADS": "1",  # as in the undisturbed run: weights are the same bytes with as many threads alone
         }
         server = Server(f"http://{auth}@127.0.0.1:{port}", home, environment)
         yield Stack(server, folder, secret, environment | s3_variables(endpoint) | client, database)
