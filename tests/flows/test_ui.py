@@ -142,9 +142,7 @@ def test_the_pipeline_runs_from_its_form(page: Page, served: Server, root: Path,
 @pytest.mark.usefixtures("filled")
 def test_artifacts_show_outcomes_scores_and_the_report(page: Page, served: Server) -> None:
     keys = {artifact["key"] for artifact in served.post("artifacts/latest/filter", {"limit": 100})}
-    of_stages = {
-        f"{stage}-{what}" for stage in POOLS if stage != "pipeline" for what in ("plan", "progress", "outcomes")
-    }
+    of_stages = {f"{stage}-{what}" for stage in STAGES for what in ("plan", "progress", "outcomes")}
     assert of_stages | {"track-throughput", "scores", "report"} <= keys
     page.goto(f"{served.url}/artifacts")
     page.get_by_text("track-outcomes").first.wait_for()
