@@ -24,7 +24,7 @@ def code_name() -> str:
     Files that differ in comments and layout alone say the same. Coarser than a unit's fingerprint on purpose: a
     planner and a worker that differ anywhere may differ in a key.
     """
-    return f"{_digest_of_bytes()}.{_digest_of_syntax()}"
+    return f"{code_digest()}.{_digest_of_syntax()}"
 
 
 def code_version() -> str:
@@ -50,7 +50,7 @@ def require_deployed_code() -> None:
     """
     deployed = os.environ.get(CODE_VARIABLE, "")
     of_bytes, _, of_syntax = deployed.partition(".")
-    if not deployed or of_bytes == _digest_of_bytes() or of_syntax == _digest_of_syntax():
+    if not deployed or of_bytes == code_digest() or of_syntax == _digest_of_syntax():
         return
     raise ValueError(
         f"code: this worker runs Tritrack {code_version()} ({code_name()}), the deployment was made from other code "
@@ -64,7 +64,8 @@ def _files() -> dict[str, Path]:
     return {".".join(file.relative_to(_PROJECT).with_suffix("").parts): file for file in files}
 
 
-def _digest_of_bytes() -> str:
+def code_digest() -> str:
+    """16 hex digits of the bytes of all files of the project."""
     return digest_json({name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in _files().items()})[:16]
 
 

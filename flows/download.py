@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from flows.forms import form
 from flows.parameters import Dataset, Expand, Force, Only, OnlyFailed, RootUrl, Sources
 from flows.plan import StagePlan, plan_download
 from flows.record import record_download
+from flows.runner import seen_of, unit_pool
 from flows.selection import SourceList, failed_sources, known_sources, select, with_listed
 from flows.sources import given_sources
 from flows.stage import Run, finish, open_run, run_batches, told, unit_limits
@@ -27,7 +29,7 @@ from tasks.download.governor import Governor
 from tasks.download.preflight import preflight
 from tasks.download.scratch import prune_scratch
 from tasks.download.task import download_batch
-from tasks.pool import WorkerPool
+from tasks.pool import Call
 
 PRELOAD = "tasks.download.preload"
 _LISTS_IN_LISTS = 4  # a channel names its tabs, a tab its playlists, a playlist its videos
@@ -118,7 +120,15 @@ class _Fetching:
             seconds=config.download.max_fetch_seconds,
             file_bytes=config.download.max_bytes + _MARGIN_BYTES,
         )
-        pool = WorkerPool(config.download.connections, limits, preload=(PRELOAD,))
+        pool = unit_pool(
+            "download",
+            config,
+            config.download.connections,
+            limits,
+            preload=(PRELOAD,),
+            seen=(*seen_of(self.run.root, self.run.lease.record.path), *_files(plan)),
+            first=(Call("tasks.download.scratch:prune_scratch", (config.download.scratch_bytes,)),),
+        )
         return run_batches(self.run, plan, download_batch, pool, self.governor)
 
     def _record(self, chosen: SourceList, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> None:
@@ -151,6 +161,11 @@ def counts_changed(before: Version, after: Version) -> dict[str, int]:
         "removed": len(now_gone - gone),
         "returned": len(gone - now_gone),
     }
+
+
+def _files(plan: StagePlan) -> list[str]:
+    """The sources that are files of this machine."""
+    return [unit.item for unit in plan.units if os.path.isfile(unit.item)]
 
 
 def _prepare(config: DownloadConfig, plan: StagePlan) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.estimator import with_estimator
+from flows.runner import with_launcher
 from storage.manifests import Manifest, read_manifest
 from storage.root import Root
 from tasks.presets import RunConfig
@@ -13,12 +14,13 @@ _MOST_NAMED = 8  # in a message
 
 
 def resolve(root: Root, dataset: str, config: RunConfig, record: bool = True) -> RunConfig:
-    """The configuration with the estimator chosen (see `with_estimator`) and trained networks named by whole keys.
+    """The configuration with the estimator chosen (see `with_estimator`), what starts training (`with_launcher`), and
+    trained networks named by whole keys.
 
     Raises ValueError where `train.init_from` or `train.continue_from` names no trained network, or several, or one
-    that cannot be trained on; and as `require_extras` does.
+    that cannot be trained on; and as `require_extras` and `with_launcher` do.
     """
-    config = with_estimator(root, dataset, config, record)
+    config = with_estimator(root, dataset, with_launcher(config), record)
     train = config.train
     require_extras(train)
     if train.init_from:

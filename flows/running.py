@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from flows.description import Description
+from flows.description import Description, refuse_secret
 from flows.parameters import STAGES
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.resolve import resolve
@@ -185,6 +185,7 @@ def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], v
 
     from flows.display import terminal_display
 
+    refuse_secret("only", parameters.get("only", ""))
     with terminal_display(verbose), ExitStack() as server:
         if not PREFECT_API_URL.value():
             from flows.server import ephemeral_server  # 2 s to import, and a configured server does without

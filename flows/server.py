@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import secrets
 import subprocess
@@ -14,7 +16,7 @@ from unittest.mock import patch
 
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
 _MARK = "TRITRACK_SERVER_OF"
 # Waits for the end of its input, which comes when the parent is gone, then ends the server that carries our mark.
@@ -35,11 +37,25 @@ for look in range(10):
 
 
 def run_server(host: str, port: int) -> None:
-    """Become a Prefect server that listens on this address. Its settings are those of `flows.settings`."""
+    """Become a Prefect server that listens on this address. Its settings are those of `flows.settings`.
+
+    Raises ValueError where others could reach it without a password.
+    """
+    if not _is_loopback(host) and not PREFECT_SERVER_API_AUTH_STRING.value():
+        raise ValueError(
+            f"host: others reach {host}, and the server has no password; set PREFECT_SERVER_API_AUTH_STRING to "
+            "user:password, and PREFECT_API_AUTH_STRING for its workers"
+        )
     api = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
     os.environ.setdefault("PREFECT_UI_API_URL", api)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 @contextmanager

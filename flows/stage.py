@@ -27,6 +27,7 @@ from flows.ledger import Ledger
 from flows.metrics import tell_progress
 from flows.plan import StageFailed, StagePlan, judge
 from flows.resolve import resolve
+from flows.runner import seen_of, unit_pool
 from storage.leases import Lease
 from storage.root import Root, open_root
 from storage.versions import Version, latest_version, update_version
@@ -119,7 +120,13 @@ def run_batches(
     begin(run, plan)
     progress, done = stage_progress(plan.stage, plan.total), len(plan.cached) + len(plan.failures or {})
     show_cached(plan)
-    pool = pool or WorkerPool(run.config.execution.workers, unit_limits(run.config))
+    pool = pool or unit_pool(
+        run.stage,
+        run.config,
+        run.config.execution.workers,
+        unit_limits(run.config),
+        seen=seen_of(run.root, run.lease.record.path),
+    )
     intake = intake or InOrder()
     outcomes: dict[str, Outcome] = {}
     with pool:

@@ -51,7 +51,9 @@ class Root:
         return f"Root({self.url!r})"
 
     def full(self, path: str) -> str:
-        """The path as the file system below takes it."""
+        """The path as the file system below takes it; raises RootError for one that leads out of the root."""
+        if leads_out(path):
+            raise RootError(f"root: {path!r} leads out of {self.url!r}; what names it was not written by Tritrack")
         return f"{self.base}/{path}" if path else self.base
 
     def local_path(self, path: str) -> Path | None:
@@ -204,10 +206,11 @@ class Root:
     def remove(self, path: str) -> None:
         """Delete one file, and on local disk the folders that it leaves empty; quiet where it is gone already."""
         try:
+            full = self.full(path)
             if self.is_local:
                 self._persistently(path, lambda: local_files.remove(self.base, path))
             else:
-                self._persistently(path, lambda: self.filesystem.rm_file(self.full(path)))
+                self._persistently(path, lambda: self.filesystem.rm_file(full))
         except FileNotFoundError:
             return
 
@@ -258,6 +261,11 @@ def open_root(url: str, *, create: bool = True) -> Root:
     if not create and url and "://" not in url and not os.path.exists(url):
         raise RootError(f"root: {url!r} does not exist; check it, or run something into it first")
     return _open_root(url, os.getpid())
+
+
+def leads_out(path: str) -> bool:
+    """Whether a relative path may name something that does not lie below what it is relative to."""
+    return ".." in path and ".." in path.split("/")
 
 
 def hash_file(path: Path) -> tuple[str, int]:

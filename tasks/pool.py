@@ -119,6 +119,13 @@ class WorkerPool:
             for _, reply in self._run(calls, iter((index, None)).__next__):
                 yield index, reply or Reply(dropped=Dropped("poison", "worker_died", "its worker process died twice"))
 
+    def attempt(self, call: Call) -> Reply | None:
+        """What one call gives, its logs not logged and its error not raised; None where its worker died of no limit."""
+        self._begin(0, call)
+        while not (ended := self._ended(None)):
+            pass
+        return self._reply_of(ended[0])
+
     def close(self) -> None:
         """End the workers; what they are doing is lost."""
         for worker in self._idle:
@@ -147,7 +154,7 @@ class WorkerPool:
                 index, reply = worker.index, self._reply_of(worker)
                 if reply is not None and reply.error is not None:
                     raise reply.error
-                yield index, reply and _replay(reply)
+                yield index, reply and replay(reply)
 
     def _begin(self, index: int, call: Call) -> None:
         worker = self._idle.pop() if self._idle else self._start()
@@ -302,7 +309,7 @@ def _perform(call: Call, limits: Limits) -> Reply:
             logging.getLogger(name).removeHandler(handler)
 
 
-def _replay(reply: Reply) -> Reply:
+def replay(reply: Reply) -> Reply:
     """Log here what the child logged there, so that it carries this thread's run."""
     for line in reply.logs:
         logger = logging.getLogger(line.logger)

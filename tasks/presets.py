@@ -19,6 +19,27 @@ class ExecutionConfig(StageConfig):
     """Where and how wide the work runs; never part of a key."""
 
     workers: int = Field(2, ge=1, le=256, description="Worker processes of the download, track and shard stages.")
+    runner: Literal["local", "ray"] = Field(
+        "local",
+        description="What runs the units of download, track and shard, and the ranks of training: processes of this "
+        "machine, or the Ray cluster of RAY_ADDRESS (none: one on this machine), where workers are those of all nodes.",
+    )
+    ray_download_cpus: float = Field(
+        0.25, ge=0, le=1024, description="CPUs that a connection of download has to itself on a Ray cluster."
+    )
+    ray_track_cpus: float = Field(
+        1.0, ge=0, le=1024, description="CPUs that a worker of track has to itself on a Ray cluster."
+    )
+    ray_track_gpus: float = Field(
+        1.0,
+        ge=0,
+        le=64,
+        description="GPUs that a worker of track has to itself on a Ray cluster, where the estimator is torch or raft "
+        "and the device cuda, or auto and the cluster has any; below 1: that share of one.",
+    )
+    ray_shard_cpus: float = Field(
+        1.0, ge=0, le=1024, description="CPUs that a worker of shard has to itself on a Ray cluster."
+    )
     batch_units: int = Field(32, ge=1, le=4096, description="Units handed to one Prefect task run.")
     wave_sources: int = Field(
         512, ge=1, description="Deployed: sources that are fetched before tracking begins on what they gave."
@@ -39,6 +60,14 @@ class ExecutionConfig(StageConfig):
         "auto", description="Where tensors live; auto takes the best one present."
     )
 
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.ray_track_gpus > 1 and not self.ray_track_gpus.is_integer():
+            raise ValueError(
+                f"execution.ray_track_gpus: {self.ray_track_gpus:g} is more than one GPU and no whole number of them"
+            )
+        return self
+
 
 class RunConfig(StageConfig):
     """One section a stage, as in the TOML file."""
@@ -50,6 +79,15 @@ class RunConfig(StageConfig):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="after")
+    def _machines_of_ray(self) -> Self:
+        if self.execution.runner == "ray" and self.train.machines > 1:
+            raise ValueError(
+                "train.machines: Ray chooses the machines; leave it at 1 and set train.ranks to all workers, or "
+                "execution.runner to local"
+            )
+        return self
 
     @model_validator(mode="after")
     def _frames_for_labels(self) -> Self:

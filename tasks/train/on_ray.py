@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tasks.train.job import EXIT_LOST, JOB_VARIABLE, Job, read_job, tell
+from tasks.ray_cluster import connect, prepare
+from tasks.train.job import EXIT_LOST, JOB_VARIABLE, read_job, tell
 from tasks.train.watchdog import watch_parent
 
 if TYPE_CHECKING:
     import torch
 
-_STORE_BYTES = 80_000_000  # near the least that Ray takes; only lines of text pass through it
-_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
+_VARIABLES = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
 
 
 def main() -> int:
     """Run the ranks to their end; returns the exit code. They tell their parent through a queue of the cluster."""
     watch_parent(_end_children)  # before Ray is imported, which takes seconds
-    os.environ.update(_SETTINGS)
+    prepare()
     import ray
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -38,7 +37,7 @@ def main() -> int:
     from tasks.train.rank import PATIENCE
 
     job, scratch = read_job(), sys.argv[1]
-    _connect(job, scratch)
+    connect(job.config.ranks, scratch, runtime_env={"env_vars": {name: os.environ[name] for name in _VARIABLES}})
     try:
         has_gpus = bool(ray.cluster_resources().get("GPU"))
         use_gpu = job.device == "cuda" or (job.device == "auto" and has_gpus)
@@ -119,23 +118,6 @@ def _end_children() -> None:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-
-
-def _connect(job: Job, scratch: str) -> None:
-    """To the cluster of RAY_ADDRESS, or one of our own with a CPU for each rank, whose files are below `scratch`."""
-    import ray
-
-    names = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
-    settings: dict[str, Any] = {
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": {name: os.environ[name] for name in names}},
-    }
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**settings)
-    else:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray keeps one in the user's home
-        settings |= {"num_cpus": max(job.config.ranks, os.cpu_count() or 1), "object_store_memory": _STORE_BYTES}
-        ray.init(address="local", include_dashboard=False, _temp_dir=scratch, **settings)
 
 
 if __name__ == "__main__":
