@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,9 +75,15 @@ def main() -> int:
             told[size] = _run(Path(name), size, server.environment)
             told[size]["task_runs"] = _task_runs(server) - before
             console.print(_table(told))
-    console.print(
-        f"Limits at 100,000: {LIMIT_TASK_RUNS:,} task runs, {LIMIT_MS} ms a video, memory that does not grow."
-    )
+    if len(told) > 1:
+        (small, first), *_, (large, last) = sorted(told.items())
+        each = {name: (last[name] - first[name]) / (large - small) for name in ("run", "cpu", "peak_mb")}
+        console.print(
+            f"From {small:,} to {large:,} a video more costs {each['run'] * 1000:.2f} ms ({each['cpu'] * 1000:.2f} ms of "
+            f"the flow's CPU) and {each['peak_mb'] * 1000:.1f} kB."
+        )
+    console.print(f"Limits: {LIMIT_TASK_RUNS:,} task runs and {LIMIT_MS:g} ms a video.")
+    console.print(f"Load average now: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     return 0
 
 
