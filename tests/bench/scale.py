@@ -78,9 +78,10 @@ def main() -> int:
     if len(told) > 1:
         (small, first), *_, (large, last) = sorted(told.items())
         each = {name: (last[name] - first[name]) / (large - small) for name in ("run", "cpu", "peak_mb")}
+        wall, cpu = (f"{each[name] * 1000:.2f} ms" for name in ("run", "cpu"))
+        memory = f"{each['peak_mb'] * 1000:.1f} kB"
         console.print(
-            f"From {small:,} to {large:,} a video more costs {each['run'] * 1000:.2f} ms, {each['cpu'] * 1000:.2f} ms of it "
-            f"CPU time of the flow, and {each['peak_mb'] * 1000:.1f} kB."
+            f"From {small:,} to {large:,} a video more costs {wall}, {cpu} of it the flow's CPU, and {memory}."
         )
     console.print(f"Limits: {LIMIT_TASK_RUNS:,} task runs and {LIMIT_MS:g} ms a video.")
     console.print(f"Load average now: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
