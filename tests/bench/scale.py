@@ -80,9 +80,7 @@ def main() -> int:
         each = {name: (last[name] - first[name]) / (large - small) for name in ("run", "cpu", "peak_mb")}
         wall, cpu = (f"{each[name] * 1000:.2f} ms" for name in ("run", "cpu"))
         memory = f"{each['peak_mb'] * 1000:.1f} kB"
-        console.print(
-            f"From {small:,} to {large:,} a video more costs {wall}, {cpu} of it the flow's CPU, and {memory}."
-        )
+        console.print(f"From {small:,} to {large:,} a video more costs {wall} ({cpu} of CPU) and {memory}.")
     console.print(f"Limits: {LIMIT_TASK_RUNS:,} task runs and {LIMIT_MS:g} ms a video.")
     console.print(f"Load average now: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     return 0
