@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui test-stack audit chaos chaos-train hostile bench-storage bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
+.PHONY: demo test test-ui test-stack audit chaos chaos-train hostile bench-storage bench-scale bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
@@ -29,6 +29,10 @@ audit: $(VENV)/.test
 # Seconds, memory and requests of planning a run that has nothing to do, from 1,000 to 100,000 sources.
 bench-storage: $(VENV)/.test
 	$(BIN)/python -m tests.bench.storage
+
+# Whole runs of 1,000 to 100,000 videos with stubbed work: task runs, ms a video, memory: ten minutes.
+bench-scale: $(VENV)/.test
+	$(BIN)/python -m tests.bench.scale
 
 # What Prefect and storage add to a run and to a unit, and how fast commands start, each beside a limit: five minutes.
 bench-overhead: $(VENV)/.test

@@ -52,7 +52,7 @@ _RUN_FIELDS = [
     ("dataset", pa.string()),
     ("flow_run", pa.string()),  # Prefect's id of the stage's run
     ("parent_run", pa.string()),  # and of the run that called it (pipeline, refresh); empty where none did
-    ("host", pa.string()),  # of the machine
+    ("host", pa.string()),  # of the machine on which the flow ran
     ("cores", pa.int32()),  # that this process may use
     ("run_started", pa.timestamp("us", tz="UTC")),
     ("run_seconds", pa.float64()),

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -125,11 +125,11 @@ def _runs(folder: Path, repeats: int, sizes: list[int]) -> tuple[list[Row], list
         _timed(bare, server.environment, 1)
         for what, command, target in (("tritrack run", run, "<= 12 s"), ("six bare flows", bare, "the limit")):
             rows.append((f"{what}, running server", *_timed(command, server.environment, repeats), target))
-        told = [_units(folder / "units", number, server.environment) for number in sizes]
-    slope = {what: (told[1][what] - told[0][what]) / (sizes[1] - sizes[0]) for what in told[0]}
+        few, many = (_units(folder / "units", number, server.environment) for number in sizes)
+    slope = {what: (many[what] - few[what]) / (sizes[1] - sizes[0]) for what in many}
     names = {"flow": "in a flow", "pool": "in a worker process, no Prefect", "alone": "in this process, no Prefect"}
     targets = {"flow": "<= 0.05 s", "pool": "", "alone": "the limit: a file and a manifest, synced"}
-    units = [(names[what], f"{slope[what]:.4f}", f"{told[1][what]:.2f}", targets[what]) for what in slope]
+    units = [(names[what], f"{slope[what]:.4f}", f"{many[what]:.2f}", targets[what]) for what in slope]
     return rows, units
 
 
@@ -152,7 +152,7 @@ def _timed(command: list[str], environment: Mapping[str, str], repeats: int) -> 
     return _median(command, [environment] * repeats)
 
 
-def _median(command: list[str], environments: list[Mapping[str, str]]) -> tuple[str, str]:
+def _median(command: list[str], environments: Sequence[Mapping[str, str]]) -> tuple[str, str]:
     """Seconds of a command: their median, and the least and the greatest."""
     seconds = []
     for environment in environments:
