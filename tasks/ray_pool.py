@@ -6,7 +6,6 @@ import contextlib
 import logging
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from tasks.limits import Limits
 from tasks.pool import Call, Reply, Take, WorkerPool, replay
-from tasks.ray_cluster import connect, prepare
+from tasks.ray_cluster import connected, prepare
 
 _TELL_EVERY_SECONDS = 60.0
 _LOST_IN_ROW = 3  # workers that are lost before they have stood, for each that is asked for
@@ -103,9 +102,7 @@ class RayPool(WorkerPool):
         import ray
 
         if not ray.is_initialized():
-            scratch = self._open.enter_context(tempfile.TemporaryDirectory(prefix="tritrack-ray-"))
-            connect(1, scratch)
-            self._open.callback(ray.shutdown)
+            self._open.enter_context(connected(least_cpus=1))
         if self.gpus_where_any and not ray.cluster_resources().get("GPU"):
             self.num_gpus = 0.0
 
