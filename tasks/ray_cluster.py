@@ -15,9 +15,13 @@ from typing import Any
 
 # No telemetry, no advice about versions to come, and Train of today.
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
+# A head that has just started answers its first client at ray:// too late: the server that it starts for each of them
+# is given 30 s.
+_ATTEMPTS = 3
 # A cluster of our own is for those who know its token. The last one makes Ray talk over the loopback alone, on any
 # system; it cannot be told in another way.
 _OWN = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
@@ -52,10 +56,15 @@ def _connect(address: str, settings: dict[str, Any]) -> None:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except ConnectionError as error:
-        words = str(error).strip().split("\n")[0]
-        raise ValueError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({words})") from error
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+                return
+            except ConnectionError as error:
+                words = str(error).strip().split("\n")[0].rstrip(":")
+                if not left:
+                    raise ValueError(f"RAY_ADDRESS: no Ray cluster answers at {address} ({words})") from error
+                _log.warning("the Ray cluster at %s does not answer (%s), it is asked again", address, words)
     finally:
         if is_main and callable(before):
             signal.signal(signal.SIGTERM, before)

@@ -1,9 +1,17 @@
-"""A pool whose workers stand on the nodes of a Ray cluster, each with the CPUs and GPUs that it asks for."""
+"""A pool whose workers stand on the nodes of a Ray cluster, each with the CPUs and GPUs that it asks for.
+
+Ray is used as it is, not through prefect-ray (0.6.0), which runs a whole Prefect task on a node: a batch's intake and
+progress would be copies there, so that several batches ask a host for several budgets; a batch that brings its node
+down takes three more with it; every node must reach the Prefect server (one without its address starts a server of its
+own) and is sent Prefect's settings, passwords included; and a task with a GPU gets a new process each time. Here a node
+holds one process a worker, and all that Prefect sees stays where the flow runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import sys
 import time
@@ -102,7 +110,7 @@ class RayPool(WorkerPool):
         import ray
 
         if not ray.is_initialized():
-            self._open.enter_context(connected(least_cpus=1))
+            self._open.enter_context(connected(least_cpus=math.ceil(self.num_cpus)))
         if self.gpus_where_any and not ray.cluster_resources().get("GPU"):
             self.num_gpus = 0.0
 
