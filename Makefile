@@ -4,22 +4,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui chaos chaos-train hostile bench-storage bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
+.PHONY: demo test test-ui test-stack audit chaos chaos-train hostile bench-storage bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
 	$(BIN)/tritrack demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest -m "not browser" -n 3 --dist worksteal
+	$(BIN)/pytest -m "not browser and not stack" -n 3 --dist worksteal
 
 # Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
 test-ui: $(VENV)/.test
 	$(BIN)/pytest -m browser
 
+# The services of docker/compose.yaml as processes: Postgres (initdb and postgres on the PATH), a Prefect server with a
+# password, S3 and workers, of which one is killed: five minutes.
+test-stack: $(VENV)/.test
+	$(BIN)/pytest -m stack
+
+# Known vulnerabilities of what constraints.lock pins, and licences of what Tritrack installs: half a minute.
+audit: $(VENV)/.test
+	$(BIN)/python -m tests.audit
+
 # Seconds, memory and requests of planning a run that has nothing to do, from 1,000 to 100,000 sources.
 bench-storage: $(VENV)/.test
 	$(BIN)/python -m tests.bench.storage
+
+# What Prefect and storage add to a run and to a unit, and how fast commands start, each beside a limit: five minutes.
+bench-overhead: $(VENV)/.test
+	$(BIN)/python -m tests.bench.overhead
 
 # Clips a second beside plain yt-dlp and beside what the network allows, at 50 and at 500 ms of latency: 15 minutes.
 bench-download: $(VENV)/.test

@@ -6,19 +6,23 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from flows.cli_costs import cost_commands
 from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
-from flows.description import Description, describe_run
+from flows.failing import StageFailed
 from flows.options import (
+    ChildMetricsPortOption,
     DatasetOption,
     ForceOption,
     FromStageOption,
     JsonOption,
+    LogFormatOption,
+    MetricsPortOption,
     NightlyOption,
     NotifyOption,
     OnlyFailedOption,
@@ -31,8 +35,10 @@ from flows.options import (
     described,
 )
 from flows.parameters import StageName
-from flows.plan import StageFailed
-from storage.root import RootError
+from storage.retrying import RootError
+
+if TYPE_CHECKING:
+    from flows.description import Description
 
 app = typer.Typer(
     name="tritrack",
@@ -57,6 +63,8 @@ def run(
         bool, typer.Option("--flow", help="Start the Prefect flow even where there is nothing to do.")
     ] = False,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Run the whole pipeline: every stage does what is missing. A second run finds everything cached."""
     from flows import running
@@ -75,6 +83,8 @@ def _stage_command(stage: str, help_text: str) -> None:
         only_failed: OnlyFailedOption = False,
         force: ForceOption = False,
         verbose: VerboseOption = False,
+        log_format: LogFormatOption = "text",
+        metrics_port: MetricsPortOption = None,
     ) -> None:
         from flows import running
 
@@ -99,6 +109,8 @@ def refresh(
         float, typer.Option(min=0, help="Train again once so large a share of the pairs is new; 0: at any new pair.")
     ] = 0.1,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Read playlists, feeds and lists again, run what they add, and record the night."""
     from flows import running
@@ -212,6 +224,7 @@ def show(
 ) -> None:
     """Look at tracks: contact sheets, and videos with the boxes drawn on them."""
     from flows import show as showing
+    from flows.description import describe_run
 
     where = describe_run(root=root, dataset=dataset)
     showing.show(
@@ -229,6 +242,7 @@ def show(
 
 app.add_typer(evaluation_commands)
 app.add_typer(network_commands)
+app.add_typer(cost_commands)
 
 
 @app.command()
@@ -328,6 +342,8 @@ def worker(
         typer.Argument(metavar="[STAGE]...", help="pipeline, download, track, shard, train, evaluate; none: all."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Flow runs of a stage at once on this machine.")] = None,
+    log_format: LogFormatOption = "text",
+    metrics_port: ChildMetricsPortOption = None,
 ) -> None:
     """Run what the Prefect server schedules for these stages, on this machine, until interrupted."""
     from flows import worker as working
@@ -343,6 +359,8 @@ def serve(
     timezone: TimezoneOption = "UTC",
     notify: NotifyOption = None,
     limit: StageLimitOption = None,
+    log_format: LogFormatOption = "text",
+    metrics_port: ChildMetricsPortOption = None,
 ) -> None:
     """`deploy` and `worker` in one, for one machine: register with a Prefect server, and run what its UI starts."""
     from flows import deploy as deploying
@@ -374,6 +392,8 @@ def demo(
     videos: Annotated[int, typer.Option(min=4, help="Videos of the generated world.")] = 128,
     overrides: SetOption = None,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """The whole pipeline on four real clips and a generated world, served over HTTP on this machine."""
     from flows import demo as demonstration
@@ -386,6 +406,8 @@ _INTERRUPTED = 130  # Typer's exit code after Ctrl-C
 
 def _root(root: str | None) -> str:
     """The root of a command that needs nothing else; the option reads TRITRACK_ROOT."""
+    from flows.description import describe_run
+
     return describe_run(root=root).root
 
 
@@ -403,15 +425,21 @@ def main() -> None:
         _fail(error, 1, "; free some space and run again, all that is committed is kept")
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:
-            sys.stderr.write("tritrack: interrupted; the same command goes on from what is committed\n")
+            _say("interrupted; the same command goes on from what is committed", "WARNING")
         raise
 
 
 def _fail(error: Exception, code: int, remedy: str = "") -> None:
     if os.environ.get("TRITRACK_TRACEBACK"):
         raise error
-    sys.stderr.write(f"tritrack: {error}{remedy}\n")
+    _say(f"{error}{remedy}", "ERROR")
     sys.exit(code)
+
+
+def _say(words: str, level: str) -> None:
+    from tasks.logs import say  # --help does without
+
+    say(words, level)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from flows.ablations import AXES
-from flows.description import Description
-from flows.options import VerboseOption, described
+from flows.options import LogFormatOption, MetricsPortOption, VerboseOption, described
+
+if TYPE_CHECKING:
+    from flows.description import Description
 
 NetworksArgument = Annotated[
     list[str],
@@ -38,6 +40,8 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings of each cell.")] = 1,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Change one thing at a time (gap, tracking, noise, loss, ...), train and judge again, and compare all with the run
     as it is."""
@@ -56,6 +60,8 @@ def compare(
         typer.Option("--voc", help="A VOC devkit folder instead of evaluate.voc; may be repeated: a table each."),
     ] = None,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = "text",
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Judge networks on outside data (evaluate.voc, ...), each and in ensembles, and put them in one table."""
     from flows import running

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from flows.description import describe_run
 from flows.options import DatasetOption, JsonOption, RootOption
 from tasks.networks import MAX_PIXELS
 
@@ -42,6 +41,7 @@ def export(
 ) -> None:
     """Write the newest trained network into a folder: weights.safetensors and network.json, and ONNX if asked."""
     from flows import export as exporting
+    from flows.description import describe_run
 
     where = describe_run(root=root, dataset=dataset)
     exporting.run_export(where.root, where.dataset, folder, _console, onnx=onnx, as_json=as_json)

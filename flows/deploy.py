@@ -7,6 +7,7 @@ import os
 import urllib.error
 import urllib.request
 import zoneinfo
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ POOLS = {"pipeline": MAIN_POOL} | {stage: f"{MAIN_POOL}-{stage}" for stage in ST
 """The work pool of each stage; the flows that start stages, and run none of their work, share one."""
 
 _LOCAL_SERVER = "http://127.0.0.1:4200/api"
+# Without a command Prefect first prepares a workspace in processes of its own: 2 s more a run.
+_JOBS = {"process": {"command": "python -m prefect.engine"}}
 _DEFAULT_LIMITS = {"download": 1, "track": 2, "shard": 1, "train": 1, "evaluate": 2}
 
 
@@ -62,15 +65,17 @@ def deploy(description: Description, serving: Serving, console: Console) -> None
             notify_of_bad_nights(serving.notify)
         if every := PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value():
             crash_dead_runs(HEARTBEATS_MISSED * every)
-        made = make_pools(serving.pool_type)
-        for deployment in make_deployments(description, serving, limits):
+        made, kinds = make_pools(serving.pool_type)
+        for deployment in make_deployments(description, serving, limits, kinds):
             deployment.apply()
             console.print(f"deployment {deployment.name}/{deployment.name}, version {deployment.version}")
     console.print(f"{len(POOLS)} work pools ({len(made)} new) at {server}; start workers with: tritrack worker")
 
 
-def make_deployments(description: Description, serving: Serving, limits: dict[str, int]) -> list[Any]:
-    """A deployment each: `pipeline`, its five stages, `refresh`, `ablate` and `compare`."""
+def make_deployments(
+    description: Description, serving: Serving, limits: Mapping[str, int], kinds: Mapping[str, str]
+) -> list[Any]:
+    """A deployment each: `pipeline`, its five stages, `refresh`, `ablate` and `compare`; `kinds`: of the work pools."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -93,7 +98,7 @@ def make_deployments(description: Description, serving: Serving, limits: dict[st
     alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     deployments = []
     for flow in (pipeline, download, track, shard, train, evaluate, refresh, ablate, compare):
-        names = flow.parameters.properties
+        names, pool = flow.parameters.properties, POOLS.get(flow.name, MAIN_POOL)
         of_stage = ConcurrencyLimitConfig(limit=limits[flow.name]) if flow.name in limits else None
         deployments.append(
             flow.to_deployment(
@@ -105,24 +110,25 @@ def make_deployments(description: Description, serving: Serving, limits: dict[st
                 concurrency_limit=alone if flow is refresh else of_stage,
                 entrypoint_type=EntrypointType.MODULE_PATH,
                 schedule=Cron(serving.cron, timezone=serving.timezone) if serving.cron and flow is refresh else None,
-                work_pool_name=POOLS.get(flow.name, MAIN_POOL),
-                job_variables={"env": {CODE_VARIABLE: code}},
+                work_pool_name=pool,
+                job_variables={"env": {CODE_VARIABLE: code}, **_JOBS.get(kinds[pool], {})},
             )
         )
     return deployments
 
 
-def make_pools(kind: str) -> list[str]:
-    """The work pools that were not there yet, made; one that stands keeps its type, template and limits."""
+def make_pools(kind: str) -> tuple[list[str], dict[str, str]]:
+    """The work pools that were not there yet, made, and the types of all; one that stands keeps its type, template and
+    limits."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
 
     with get_client(sync_client=True) as client:
-        standing = {pool.name for pool in client.read_work_pools(limit=200)}
+        standing = {pool.name: pool.type for pool in client.read_work_pools(limit=200)}
         missing = [pool for pool in POOLS.values() if pool not in standing]
         for pool in missing:
             client.create_work_pool(WorkPoolCreate(name=pool, type=kind, base_job_template=_template(kind)))
-    return missing
+    return missing, {pool: standing.get(pool, kind) for pool in POOLS.values()}
 
 
 def read_limits(given: tuple[str, ...]) -> dict[str, int]:

@@ -14,9 +14,16 @@ from pydantic import ValidationError
 from storage.root import RootError
 from storage.versions import version_path
 from tasks.configuration import StageConfig
+from tasks.download.redaction import redact
 from tasks.presets import PRESETS, RunConfig
 
 _HEAD = ("root", "dataset", "sources", "preset")
+# What to give instead of a URL with a secret in it: these are parameters of flow runs, which Prefect keeps and shows.
+_REMEDIES = {
+    "root": "give the secret in the environment or in fsspec's configuration",
+    "sources": "put the URL into a list, which only the download reads",
+    "only": "give the first digits of the source's id",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,15 @@ def describe_run(
         raise ValueError(str(error)) from error
     config = _configure(preset or head["preset"] or "sample", document, overrides)
     wanted = sources or _relative_to(file, head["sources"]) or ""
+    refuse_secret("root", str(given["root"]))
+    refuse_secret("sources", wanted)
     return Description(_absolute(str(given["root"])), name, _absolute(wanted), config)
+
+
+def refuse_secret(name: str, text: str) -> None:
+    """Raise ValueError, in one line without the secret, where a URL holds a password, a token or a signature."""
+    if "://" in text and (shown := redact(text)) != text:
+        raise ValueError(f"{name}: {shown!r} holds a secret, which Prefect would keep and show; {_REMEDIES[name]}")
 
 
 def explain_error(error: ValidationError, model: type[StageConfig] = RunConfig) -> str:

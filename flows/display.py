@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.settings import LOGGERS
+from tasks.logs import wants_json
 from tasks.records import Progress as ProgressCallable
 
 _log = logging.getLogger(__name__)
@@ -66,8 +67,14 @@ def current_display() -> Display:
 
 @contextlib.contextmanager
 def terminal_display(verbose: bool) -> Iterator[Display]:
-    """Show bars and warnings (with `verbose`, every line) in this terminal instead of Prefect's own console log."""
+    """Show bars and warnings (with `verbose`, every line) in this terminal instead of Prefect's own console log.
+
+    Where logs are asked for as JSON, Prefect's console log stays, which writes them then, and there are no bars.
+    """
     global _current
+    if wants_json():  # a bar is no JSON
+        yield _current
+        return
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -168,7 +168,9 @@ def run_purge(url: str, text: str, console: Console, *, assume_yes: bool, as_jso
         dump(asdict(done))
         return
     versions = ", ".join(f"{name} version {number}" for name, number in done.datasets.items()) or "no new version"
-    console.print(f"Purged {video}: {done.units} units, {done.files} files, {_size(done.freed_bytes)}; {versions}.")
+    console.print(
+        f"Purged {video}: {done.units} units, {done.files} files, {size_in_words(done.freed_bytes)}; {versions}."
+    )
     if done.trained:
         keys = ", ".join(key[:16] for key in done.trained)
         console.print(f"Trained on it, and left as they are: {keys}. The next run trains without it.")
@@ -203,7 +205,7 @@ def _show_findings(report: Report, console: Console) -> None:
     how = "sizes" if report.quick else "every byte"
     console.print(
         f"{report.root}: {report.versions} versions, {report.units} units, {report.files} files, "
-        f"{_size(report.bytes)}; {how} checked",
+        f"{size_in_words(report.bytes)}; {how} checked",
         soft_wrap=True,
     )
     if not report.findings:
@@ -238,10 +240,10 @@ def run_gc(
         table = Table("garbage", "files", "size", Column("for example", overflow="fold"))
         for kind, number in done.counts.items():
             example = next(item.path for item in done.garbage if item.kind == kind)
-            table.add_row(kind, str(number), _size(done.bytes[kind]), example)
+            table.add_row(kind, str(number), size_in_words(done.bytes[kind]), example)
         console.print(table)
     verb = "Deleted" if done.deleted else "Would delete"
-    total = _size(sum(item.size for item in done.garbage))
+    total = size_in_words(sum(item.size for item in done.garbage))
     kept = f"; {done.kept_young} younger files kept" if done.kept_young else ""
     console.print(f"{verb} {len(done.garbage)} files, {total}{kept}.")
     if done.garbage and not done.deleted:
@@ -263,7 +265,8 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
         yield report
 
 
-def _size(number: int) -> str:
+def size_in_words(number: float) -> str:
+    """Bytes for a reader: 1.2 MB."""
     value = float(number)
     for unit in ("bytes", "kB", "MB", "GB"):
         if value < 1000:

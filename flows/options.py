@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows.description import describe_run
 from flows.parameters import StageName
 
 Retry = Literal["permanent", "poison", "all"]
@@ -59,6 +58,47 @@ OnlyFailedOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is committed.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show every line that the stages log.")]
 
+
+def _use_format(chosen: str) -> str:
+    if chosen == "json":
+        from flows import logs
+
+        logs.use_json()
+    return chosen
+
+
+def _open_metrics(port: int | None) -> int | None:
+    if port is not None:
+        from flows import metrics
+
+        metrics.announce(metrics.serve_metrics(port))
+    return port
+
+
+def _open_metrics_of_children(port: int | None) -> int | None:
+    if port is not None:
+        from flows import metrics
+
+        metrics.announce(metrics.serve_metrics_of_children(port))
+    return port
+
+
+# What these three ask for is done as they are read, before anything is imported that it changes.
+LogFormatOption = Annotated[
+    Literal["text", "json"],
+    typer.Option("--log-format", callback=_use_format, is_eager=True, help="json: an object a line of the log."),
+]
+_METRICS_HELP = "Serve counters for Prometheus on 127.0.0.1 at this port; 0 takes a free one."
+MetricsPortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, callback=_open_metrics, help=_METRICS_HELP, show_default=False)
+]
+ChildMetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", min=0, max=65535, callback=_open_metrics_of_children, help=_METRICS_HELP, show_default=False
+    ),
+]
+
 _DESCRIBING: dict[str, Any] = {
     "sources": SourcesOption,
     "root": RootOption,
@@ -68,6 +108,9 @@ _DESCRIBING: dict[str, Any] = {
     "overrides": SetOption,
     "retry": RetryOption,
 }
+
+
+_UNREAD = {"Description": object}  # named by commands for the type checker alone
 
 
 def described(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -84,11 +127,13 @@ def described(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., N
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+            for name, parameter in inspect.signature(command, locals=_UNREAD, eval_str=True).parameters.items()
             if name != "description"
         ]
 
         def run(**given: Any) -> None:
+            from flows.description import describe_run  # it knows every field of every stage, and --help needs none
+
             fields = {name: given.pop(name, None) for name in _DESCRIBING}
             retry, overrides = fields.pop("retry"), list(fields.pop("overrides") or ())
             overrides += [f"download.retry={retry}"] if retry else []

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flows.benchmarks import audit_unit, benchmark_units, proposal_units
+from flows.failing import StageFailed as StageFailed
 from flows.selection import SourceList
 from storage.keys import KeyDocument, digest_json
 from storage.versions import Failure, ShardEntry, Split, UnitEntry, Version, VideoEntry, reached_videos
@@ -38,10 +39,6 @@ from tasks.train.objectives import samples_of
 _BOUNDED = frozenset({"unknown", "time_limit", "extractor_broken"})
 _VIDEOS_TOGETHER = 8  # of the torch estimator: a call on a GPU costs much the same for one video and for eight
 SPLITS: tuple[Split, ...] = ("held_out", "train")
-
-
-class StageFailed(RuntimeError):
-    """A stage whose kept share fell below its floor; the message is one line with the reasons."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from flows.description import Description
+from flows.description import Description, refuse_secret
 from flows.parameters import STAGES
 from flows.plan import StagePlan, all_failures, is_done, judge, plan_run
 from flows.resolve import resolve
@@ -180,11 +181,16 @@ def show_status(description: Description, console: Console) -> None:
 
 
 def _run_flow(flow: Any, description: Description, parameters: dict[str, Any], verbose: bool) -> Any:
-    from flows.display import terminal_display
-    from flows.server import start_server
+    from prefect.settings import PREFECT_API_URL
 
-    with terminal_display(verbose):
-        start_server()
+    from flows.display import terminal_display
+
+    refuse_secret("only", parameters.get("only", ""))
+    with terminal_display(verbose), ExitStack() as server:
+        if not PREFECT_API_URL.value():
+            from flows.server import ephemeral_server  # 2 s to import, and a configured server does without
+
+            server.enter_context(ephemeral_server())
         return flow(root=description.root, dataset=description.dataset, **parameters)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 
 _MARK = "TRITRACK_SERVER_OF"
 # Waits for the end of its input, which comes when the parent is gone, then ends the server that carries our mark.
@@ -32,33 +37,47 @@ for look in range(10):
 
 
 def run_server(host: str, port: int) -> None:
-    """Become a Prefect server that listens on this address. Its settings are those of `flows.settings`."""
+    """Become a Prefect server that listens on this address. Its settings are those of `flows.settings`.
+
+    Raises ValueError where others could reach it without a password.
+    """
+    if not _is_loopback(host) and not PREFECT_SERVER_API_AUTH_STRING.value():
+        raise ValueError(
+            f"host: others reach {host}, and the server has no password; set PREFECT_SERVER_API_AUTH_STRING to "
+            "user:password, and PREFECT_API_AUTH_STRING for its workers"
+        )
     api = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
     os.environ.setdefault("PREFECT_UI_API_URL", api)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     os.execv(sys.executable, command)
 
 
-def start_server() -> None:
-    """Use the configured Prefect server, or start the ephemeral one and a guard that ends it with this process.
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+@contextmanager
+def ephemeral_server() -> Iterator[None]:
+    """Start Prefect's ephemeral server, and a guard that ends it with this process; for where none is configured.
 
     The guard comes first, since the server takes seconds to answer and this process may be killed meanwhile; it
     knows the server by a mark in its environment. At a normal exit Prefect itself stops the server, after it has
-    sent its last logs and events.
+    sent its last logs and events. Within the block runs send no heartbeats: nobody who would miss them outlives this
+    process, and each flow waits up to a second for their thread to end.
     """
-    server = _Server()
+    _Server()
     mark = secrets.token_hex(8)
     guard = subprocess.Popen([sys.executable, "-c", _GUARD, _MARK, mark], stdin=subprocess.PIPE, start_new_session=True)
     os.environ[_MARK] = mark  # for the server alone: what is started later does not carry it
     try:
-        get_client(sync_client=True)  # starts the ephemeral server where PREFECT_API_URL is not set
+        get_client(sync_client=True)  # starts it
     finally:
         del os.environ[_MARK]
-    if server.server_process is None:
-        guard.kill()
-        guard.communicate()
-    else:
-        _guards.append(guard)
+    _guards.append(guard)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 class _Server(SubprocessASGIServer):

@@ -14,7 +14,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     # The shortest that Prefect takes: a run whose heartbeat was missing three times is marked as crashed.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    "PREFECT_WORKER_QUERY_SECONDS": "2",  # a stage must not wait 10 s for the worker beside it
+    "PREFECT_WORKER_QUERY_SECONDS": "4",  # a stage need not wait 10 s for the worker beside it
     # Storage decides what is done, so Prefect keeps no results; what it does write is JSON, never a pickle.
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -28,5 +28,9 @@ def apply() -> None:
     """Set what the environment does not set already, and let our loggers through to Prefect."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if os.environ.get("TRITRACK_LOG") == "json":
+        from flows import logs  # not at the top: few ask for it, and every command comes by here
+
+        logs.apply()
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)  # Prefect forwards only what the logger itself lets pass

@@ -23,6 +23,8 @@ from flows.code import require_deployed_code
 from flows.display import current_display
 from flows.explain import explain_stage
 from flows.forms import unflatten
+from flows.ledger import Ledger
+from flows.metrics import tell_progress
 from flows.plan import StageFailed, StagePlan, judge
 from flows.resolve import resolve
 from flows.runner import seen_of, unit_pool
@@ -34,6 +36,7 @@ from tasks.limits import Limits
 from tasks.pool import WorkerPool
 from tasks.presets import RunConfig
 from tasks.records import Dropped, Paused, Progress
+from tasks.usage import Meter
 
 _log = logging.getLogger("flows.stage")
 _SHOWN_CACHED = 200  # above this many, one row stands for all
@@ -46,8 +49,8 @@ _MAX_FILE_BYTES = 16 << 30  # of the largest file that a worker writes
 class Run:
     """One stage flow's run: where, on what, how, and the newest version it stands on.
 
-    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `pending`: the
-    number of units left for a later run, by what ran out.
+    `lease` tells `gc` and `fsck` that it lives, and names the units that it is about to make or use. `ledger` takes
+    what its units cost. `pending`: the number of units left for a later run, by what ran out.
     """
 
     stage: str
@@ -56,6 +59,7 @@ class Run:
     config: RunConfig
     version: Version
     lease: Lease
+    ledger: Ledger
     started: float
     pending: Counter[str] = field(default_factory=Counter)
 
@@ -82,11 +86,12 @@ def open_run(
     require_deployed_code()
     started, opened = time.monotonic(), open_root(root)
     config = resolve(opened, dataset, unflatten(fields))
-    with Lease(opened, "run", {"stage": stage, "dataset": dataset}) as lease:
+    holder = {"stage": stage, "dataset": dataset}
+    with Lease(opened, "run", holder) as lease, Ledger(opened, stage, dataset) as ledger:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
         if force:
             forget(opened, dataset, stage, fields, before=run_created(), sources=sources, only=only)
-        yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, started)
+        yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, ledger, started)
 
 
 def begin(run: Run, plan: StagePlan) -> None:
@@ -131,7 +136,9 @@ def run_batches(
                 progress(before + batch_done, plan.total, note)
 
             arguments = (quote(pool), quote(run.root), quote(units), quote(report), quote(intake))
+            handed_out = time.time()
             ended = batch_task(label, *arguments, return_state=True).result()
+            run.ledger.add(units, ended, handed_out, pool.workers)
             outcomes |= {outcome.key: outcome for outcome in ended if not outcome.pending}
             run.pending.update(outcome.pending for outcome in ended if outcome.pending)
             done += sum(not outcome.pending for outcome in ended)
@@ -175,9 +182,10 @@ def run_singles(run: Run, plan: StagePlan, unit_task: Any) -> dict[str, Outcome]
     for unit in plan.units:
         progress = stage_progress(plan.stage, 0)
         arguments = (quote(run.root), quote(unit), run.config.execution.device, quote(progress))
+        meter, handed_out = Meter(), time.time()
         state = unit_task(unit.item, *arguments, return_state=True)
         try:
-            outcomes[unit.key] = state.result()
+            outcomes[unit.key] = run.ledger.add_single(unit, meter, handed_out, state)
         except (Dropped, Paused) as ended:
             raise StageFailed(f"{plan.stage}: {ended}") from ended
     return outcomes
@@ -262,6 +270,7 @@ def stage_progress(stage: str, total: int) -> Progress:
     def report(done: int, total: int, note: str = "") -> None:
         nonlocal last
         bar(done, total, note)
+        tell_progress(stage, done, total)
         now = time.monotonic()
         if total and (now - last > _ARTIFACT_EVERY_SECONDS or done >= total):
             last = now

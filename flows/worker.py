@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from flows.deploy import POOLS, find_server
 
@@ -19,6 +21,8 @@ def run_workers(names: Sequence[str], limit: int | None) -> None:
     if unknown:
         raise ValueError(f"worker: {unknown[0]!r} is unknown; choose of {', '.join(POOLS)}")
     os.environ["PREFECT_API_URL"] = server = find_server()  # for the processes that run the flows
+    # Their command is `python`: this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     import anyio
     from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -18,6 +18,7 @@ BrokenKind = Literal[
     "lost_unit",  # a newest version names it, and it has no manifest
     "damaged_video",  # named by no manifest, and its bytes are not those of its name
     "damaged_checkpoint",
+    "damaged_ledger",  # what a stage's run cost; what it measured is lost, and nothing else
     "damaged_metadata",  # a newest version's table of what its videos are, or there is none
 ]
 NoteKind = Literal[
@@ -33,7 +34,7 @@ FindingKind = BrokenKind | FaultKind | NoteKind
 REPAIRABLE: frozenset[FindingKind] = frozenset(
     {
         "flipped", "truncated", "grown", "missing", "damaged_manifest", "dangling_alias", "lost_unit", "damaged_video",
-        "damaged_checkpoint", "damaged_metadata",
+        "damaged_checkpoint", "damaged_metadata", "damaged_ledger",
     }
 )  # fmt: skip
 UNREPAIRABLE: frozenset[FindingKind] = frozenset(

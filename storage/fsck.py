@@ -197,6 +197,9 @@ def _check_datasets(job: _Check) -> None:
             _tell_temporary(job, entry, place)
         elif place.kind == "foreign":
             job.tell_of("foreign", entry, "Tritrack writes nothing here")
+        elif place.kind == "ledger" and not job.quick:
+            if not _starts_with(job, entry.path, named_digest(entry.path)):
+                job.tell_of("damaged_ledger", entry, "its bytes do not match its name")
         elif place.kind != "table" or place.dataset in unreadable or job.live.has_run:
             continue
         elif entry.path not in job.history.tables:

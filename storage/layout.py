@@ -6,7 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-PlaceKind = Literal["manifest", "unit", "attempt", "video", "head", "table", "lease", "summary", "state", "foreign"]
+PlaceKind = Literal[
+    "manifest", "unit", "attempt", "video", "head", "table", "lease", "ledger", "summary", "state", "foreign"
+]
+
+LEDGER = "state/ledger"
+"""The folder of what stages' runs cost (`storage.ledger`)."""
 
 _KEY = r"(?P<key>[0-9a-f]{64})"
 _STAGE = r"(?P<stage>(?!videos/|datasets/|state/)[a-z][a-z_]*)"
@@ -19,6 +24,7 @@ _PATTERNS: tuple[tuple[PlaceKind, re.Pattern[str]], ...] = (
     ("table", re.compile(r"datasets/(?P<dataset>[^/]+)/tables/[^/]+\.parquet")),
     ("lease", re.compile(r"state/leases/(run|train|gc)-(?P<lease>[0-9a-f]{16})\.json")),
     ("lease", re.compile(r"state/plans/(?P<lease>[0-9a-f]{16})-\d+\.json")),
+    ("ledger", re.compile(rf"{LEDGER}/.+-[0-9a-f]{{16}}\.parquet")),
     ("summary", re.compile(r"state/runs/[0-9a-f-]{36}\.json")),
     ("state", re.compile(r"state/.+")),
 )

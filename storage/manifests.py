@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.keys import JSON, KeyDocument, Recipe, document_from_json
-from storage.root import Root, RootError, StoreUnavailable, hash_file
+from storage.root import Root, RootError, StoreUnavailable, hash_file, leads_out
 from storage.sealing import read_schema, seal, unseal
 
 SCHEMA = 2
@@ -32,11 +32,15 @@ class Accepted:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a unit: its path below the root, bytes and SHA-256 (hex)."""
+    """One file of a unit: its path below the root, bytes and SHA-256 (hex). Raises ValueError for a path out of it."""
 
     path: str
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if leads_out(self.path):
+            raise ValueError(f"{self.path!r} leads out of the root")
 
 
 @dataclass(frozen=True)

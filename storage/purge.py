@@ -13,7 +13,8 @@ from storage.history import UnitName, read_history
 from storage.keys import JSON
 from storage.layout import purged_path
 from storage.leases import live_leases
-from storage.manifests import Manifest, manifest_path, video_path
+from storage.ledger import forget_video
+from storage.manifests import Manifest, manifest_path, read_manifest, video_path
 from storage.protection import collecting
 from storage.root import Root, RootError
 from storage.versions import Failure, Version, dataset_names, keys_of, latest_version, unit_stage, update_version
@@ -63,9 +64,9 @@ def purge(root: Root, video: str) -> Purge:
     """Remove a video (SHA-256): its bytes, its download and track units, and what reduces over it.
 
     First comes a record that it was purged and what goes with it, so that no source brings it back; then a new
-    version of every data set that holds it, without it, its metadata and what was made from it; then the files go,
-    manifests first. An interrupted purge is finished by the next one. A purge is for good. Raises RootError while
-    a run is live, or where a version cannot be read, and changes nothing then.
+    version of every data set that holds it, without it, its metadata and what was made from it; then its names leave
+    the ledger; then the files go, manifests first. An interrupted purge is finished by the next one. A purge is for
+    good. Raises RootError while a run is live, or where a version cannot be read, and changes nothing then.
     """
     with collecting(root, "purge"):  # a run that begins from now on waits for the end
         if runs := live_leases(root, "run"):
@@ -91,9 +92,16 @@ def _purge(root: Root, video: str) -> Purge:
         after = update_version(root, name, lambda version: _without(version, video, units, now), f"purge {video[:16]}")
         if after.number != before.number:
             datasets[name] = after.number
+    forget_video(root, video, _locations(root, units), units)
     files, freed = _remove(root, video, units)
     trained = tuple(sorted(key for stage, key in doomed if stage == "train"))
     return Purge(video, datasets, len(units), files, freed, trained)
+
+
+def _locations(root: Root, units: set[UnitName]) -> set[str]:
+    """Where the download units say that they fetched from."""
+    manifests = (read_manifest(root, stage, key) for stage, key in units if stage == "download")
+    return {str(_inputs(one)["location"]) for one in manifests if one and "location" in _inputs(one)}
 
 
 def _recorded(root: Root, video: str) -> set[UnitName]:

@@ -38,7 +38,7 @@ ActionKind = Literal[
     "left",  # in use, or sound again since the check
     "advice",  # what to do by hand
 ]  # fmt: skip
-_WITH_FILE = frozenset({"flipped", "truncated", "grown", "damaged_video", "damaged_checkpoint"})
+_WITH_FILE = frozenset({"flipped", "truncated", "grown", "damaged_video", "damaged_checkpoint", "damaged_ledger"})
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _reason_to_leave(root: Root, finding: Finding, live: LiveWork) -> str:
 
 def _is_still_broken(root: Root, finding: Finding) -> bool:
     match finding.kind:
-        case "damaged_video" | "damaged_checkpoint":
+        case "damaged_video" | "damaged_checkpoint" | "damaged_ledger":
             try:
                 return not root.digest(finding.path)[0].startswith(_own_digest(finding.path))
             except FileNotFoundError:

@@ -17,6 +17,7 @@ from storage import remote
 from storage.concurrency import in_threads
 from storage.opening import connect
 from storage.retrying import RootError, StoreUnavailable, persistently, refusal
+from storage.traffic import count
 from storage.walking import Entry, modified_time, walk_local
 
 __all__ = ["Entry", "Root", "RootError", "StoreUnavailable", "hash_file", "open_root"]
@@ -50,16 +51,28 @@ class Root:
         return f"Root({self.url!r})"
 
     def full(self, path: str) -> str:
-        """The path as the file system below takes it."""
+        """The path as the file system below takes it; raises RootError for one that leads out of the root."""
+        if leads_out(path):
+            raise RootError(f"root: {path!r} leads out of {self.url!r}; what names it was not written by Tritrack")
         return f"{self.base}/{path}" if path else self.base
 
     def local_path(self, path: str) -> Path | None:
-        """The file on this machine's disk, or None where the root is remote."""
+        """The file on this machine's disk, for whoever opens it there, or None where the root is remote.
+
+        It counts as read (`storage.traffic`).
+        """
+        local = self._local(path)
+        if local is not None and local.is_file():
+            count(bytes_in=local.stat().st_size)
+        return local
+
+    def _local(self, path: str) -> Path | None:
         return Path(self.full(path)) if self.is_local else None
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file, or a folder with files below it. Never served from a stale listing."""
         if self.is_local:
+            count(requests=1)
             return os.path.exists(self.full(path))
         return self._persistently(path, lambda: remote.exists(self.filesystem, self.full(path)))
 
@@ -76,19 +89,20 @@ class Root:
 
     def read_bytes(self, path: str) -> bytes:
         """The whole file; raises FileNotFoundError."""
-        local = self.local_path(path)
-        if local is not None:
-            return self._persistently(path, local.read_bytes)
-        return self._persistently(path, lambda: remote.read(self.filesystem, self.full(path)))
+        local = self._local(path)
+        read = local.read_bytes if local is not None else lambda: remote.read(self.filesystem, self.full(path))
+        return _counted(self._persistently(path, read))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on, in one request; fewer where the file ends before."""
         if size == 0:
             return b""  # an empty HTTP range is answered with the whole object
-        local = self.local_path(path)
+        local = self._local(path)
         if local is not None:
-            return self._persistently(path, lambda: local_files.read_range(local, offset, size))
-        return self._persistently(path, lambda: remote.read_range(self.filesystem, self.full(path), offset, size))
+            return _counted(self._persistently(path, lambda: local_files.read_range(local, offset, size)))
+        return _counted(
+            self._persistently(path, lambda: remote.read_range(self.filesystem, self.full(path), offset, size))
+        )
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Each path with its bytes, None where there is no such file, in the order given.
@@ -110,7 +124,7 @@ class Root:
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write or replace a whole file."""
-        local = self.local_path(path)
+        local = self._local(path)
         if local is not None:
             self._persistently(path, lambda: local_files.write(local, (data,)))
         else:
@@ -126,7 +140,7 @@ class Root:
         was lost. Two racers with identical bytes may therefore both see True, which harms no manifest;
         where it matters who won, the bytes must hold something of the writer's own.
         """
-        local = self.local_path(path)
+        local = self._local(path)
         try:
             if local is not None:
                 created = self._persistently(path, lambda: local_files.create(local, data))
@@ -147,7 +161,7 @@ class Root:
         Raises FileNotFoundError where there is no such local file.
         """
         source.stat()
-        local = self.local_path(path)
+        local = self._local(path)
         if local is not None:
             self._persistently(path, lambda: local_files.write(local, local_files.blocks(source)))
         else:
@@ -192,10 +206,11 @@ class Root:
     def remove(self, path: str) -> None:
         """Delete one file, and on local disk the folders that it leaves empty; quiet where it is gone already."""
         try:
+            full = self.full(path)
             if self.is_local:
                 self._persistently(path, lambda: local_files.remove(self.base, path))
             else:
-                self._persistently(path, lambda: self.filesystem.rm_file(self.full(path)))
+                self._persistently(path, lambda: self.filesystem.rm_file(full))
         except FileNotFoundError:
             return
 
@@ -206,6 +221,7 @@ class Root:
     def _persistently(
         self, path: str, operation: Callable[[], Result], also: tuple[type[Exception], ...] = ()
     ) -> Result:
+        count(requests=1)
         return persistently(operation, f"{self.url.rstrip('/')}/{path}", also=also)
 
     def _info(self, path: str) -> dict[str, Any]:
@@ -213,9 +229,10 @@ class Root:
 
     def _blocks(self, path: str) -> Iterator[bytes]:
         """A file in order; a remote one in ranges of which some are read at once, each tried again by itself."""
-        local = self.local_path(path)
+        local = self._local(path)
         if local is not None:
-            yield from local_files.blocks(local)
+            for block in local_files.blocks(local):
+                yield _counted(block)
             return
         first = self.read_range(path, 0, _RANGE_BYTES)
         yield first
@@ -246,6 +263,11 @@ def open_root(url: str, *, create: bool = True) -> Root:
     return _open_root(url, os.getpid())
 
 
+def leads_out(path: str) -> bool:
+    """Whether a relative path may name something that does not lie below what it is relative to."""
+    return ".." in path and ".." in path.split("/")
+
+
 def hash_file(path: Path) -> tuple[str, int]:
     """SHA-256 (hex) and size in bytes of a local file, read in blocks."""
     return _digest(local_files.blocks(path))
@@ -254,6 +276,11 @@ def hash_file(path: Path) -> tuple[str, int]:
 @functools.lru_cache(maxsize=32)
 def _open_root(url: str, process: int) -> Root:
     return Root(*connect(url), url)
+
+
+def _counted(data: bytes) -> bytes:
+    count(bytes_in=len(data))
+    return data
 
 
 def _digest(blocks: Iterable[bytes]) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from storage.versions import Failure
 from tasks.configuration import StageConfig, settings_text
 from tasks.pool import Call, Reply, WorkerPool, resolve
 from tasks.records import Dropped, Listing, Paused, Progress, no_progress
+from tasks.usage import Usage
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Outcome:
 
     `accepted`: the key of another unit whose output a user accepted for this one. `pending`: what ran out before
     the unit was done; it is left for a later run. `listing`: what it named, where it turned out to be a list.
+    `stored_bytes`: of its files. `device`: where its work was done. `usage`: what it cost its process this time, where
+    that lived to tell; units that ran side by side share it evenly.
     """
 
     item: str
@@ -66,6 +69,9 @@ class Outcome:
     accepted: str = ""
     pending: str = ""
     listing: Listing | None = None
+    stored_bytes: int = 0
+    device: str = ""
+    usage: Usage | None = None
 
 
 class Intake(Protocol):
@@ -187,7 +193,7 @@ def _run_groups(pool: WorkerPool, root: Root, units: Sequence[Unit], progress: P
         if reply.dropped is not None:
             alone += groups[index]
         else:
-            for unit, outcome in zip(groups[index], reply.value or (), strict=False):
+            for unit, outcome in zip(groups[index], _used(reply), strict=False):
                 _warn(unit, outcome)
                 outcomes[unit.key] = outcome
         progress(len(outcomes), len(units), groups[index][-1].item)
@@ -205,11 +211,16 @@ def failed(unit: Unit, dropped: Dropped) -> Outcome:
 
 def _outcome_of(unit: Unit, reply: Reply) -> Outcome:
     if reply.paused:
-        return Outcome(unit.item, unit.key, pending=reply.paused)
-    if reply.dropped is not None:
-        return failed(unit, reply.dropped)
-    outcome: Outcome = reply.value
-    return outcome
+        return Outcome(unit.item, unit.key, pending=reply.paused, usage=reply.usage)
+    outcome: Outcome = reply.value if reply.dropped is None else failed(unit, reply.dropped)
+    return replace(outcome, usage=reply.usage)
+
+
+def _used(reply: Reply) -> Iterator[Outcome]:
+    """A group's outcomes, each with its even share of what the group cost; the peak of memory is that of all."""
+    outcomes: list[Outcome] = reply.value or []
+    for outcome in outcomes:
+        yield replace(outcome, usage=reply.usage and reply.usage.shared(len(outcomes)))
 
 
 @contextmanager
@@ -243,4 +254,14 @@ def _has_its_files(root: Root, unit: Unit, manifest: Manifest) -> bool:
 
 def _outcome(unit: Unit, manifest: Manifest, cached: bool) -> Outcome:
     accepted = manifest.accepted.key if manifest.accepted else ""
-    return Outcome(unit.item, unit.key, cached, manifest.counts, manifest.facts, manifest.seconds, accepted=accepted)
+    return Outcome(
+        unit.item,
+        unit.key,
+        cached,
+        manifest.counts,
+        manifest.facts,
+        manifest.seconds,
+        accepted=accepted,
+        stored_bytes=sum(file.size for file in manifest.files.values()),
+        device=manifest.device,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import core_schema
 
 from storage.keys import JSON
 
@@ -15,6 +16,17 @@ class StageConfig(BaseModel):
     """A stage's configuration: flat, so that the Prefect form, TOML and the command line can share it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class OneOf:
+    """`Annotated[str, OneOf(REGISTRY)]`: a field that takes the names of a registry, as a Literal of them would; so a
+    variant is named in one place."""
+
+    def __init__(self, *names: Iterable[str]) -> None:
+        self.names = [name for part in names for name in part]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(self.names))
 
 
 def outside_key(default: Any, description: str, **bounds: Any) -> Any:

@@ -14,14 +14,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tasks.limits import NO_LIMITS, Limits, OutOfTime, deadline, lift_memory, limit_call, limit_process
+from tasks.logs import json_handler, wants_json
 from tasks.records import Dropped, Paused
+from tasks.usage import Meter, Usage
 
 _FORWARDED_LOGGERS = ("tasks", "storage")
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -43,20 +45,31 @@ class Call:
     arguments: tuple[Any, ...]
 
 
+class Logged(NamedTuple):
+    """A line that a call logged, when (seconds since the epoch), and in which process."""
+
+    logger: str
+    level: int
+    message: str
+    created: float
+    process: int
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a call gave: its value, or the Dropped that ended its item; and what it logged.
 
     `paused`: what ran out, where the item is left for a later run. `error`: what else it raised. `spent`: the
-    worker is near a limit, and another takes its place.
+    worker is near a limit, and another takes its place. `usage`: what the call cost, where its worker lived to tell.
     """
 
     value: Any = None
     dropped: Dropped | None = None
-    logs: tuple[tuple[str, int, str], ...] = ()
+    logs: tuple[Logged, ...] = ()
     paused: str = ""
     error: BaseException | None = None
     spent: bool = False
+    usage: Usage | None = None
 
 
 @dataclass
@@ -248,13 +261,19 @@ def _work(pipe: connection.Connection, environment: dict[str, str], limits: Limi
     os.environ["OMP_NUM_THREADS"] = "1"  # one process a core: threads of its own would fight for it
     for name in _FORWARDED_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
+    if wants_json():  # what is not forwarded: a library's warnings
+        handler = json_handler()
+        handler.addFilter(lambda record: record.name.partition(".")[0] not in _FORWARDED_LOGGERS)
+        logging.getLogger().addHandler(handler)
     limit_process(limits)
     while True:
         try:
             call = pipe.recv()
         except EOFError:
             return
+        meter = Meter()
         reply = _perform(call, limits)
+        reply = replace(reply, usage=meter.read())
         try:
             pipe.send(reply)
         except (BrokenPipeError, ConnectionResetError):
@@ -264,7 +283,7 @@ def _work(pipe: connection.Connection, environment: dict[str, str], limits: Limi
 
 
 def _perform(call: Call, limits: Limits) -> Reply:
-    records: list[tuple[str, int, str]] = []
+    records: list[Logged] = []
     handler = _ListHandler(records)
     for name in _FORWARDED_LOGGERS:
         logging.getLogger(name).addHandler(handler)
@@ -292,15 +311,20 @@ def _perform(call: Call, limits: Limits) -> Reply:
 
 def replay(reply: Reply) -> Reply:
     """Log here what the child logged there, so that it carries this thread's run."""
-    for name, level, message in reply.logs:
-        logging.getLogger(name).log(level, "%s", message)
+    for line in reply.logs:
+        logger = logging.getLogger(line.logger)
+        if logger.isEnabledFor(line.level):
+            record = logger.makeRecord(line.logger, line.level, "", 0, "%s", (line.message,), None)
+            record.created, record.process = line.created, line.process
+            logger.handle(record)
     return reply
 
 
 class _ListHandler(logging.Handler):
-    def __init__(self, records: list[tuple[str, int, str]]) -> None:
+    def __init__(self, records: list[Logged]) -> None:
         super().__init__()
         self._records = records
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._records.append((record.name, record.levelno, record.getMessage()))
+        line = Logged(record.name, record.levelno, record.getMessage(), record.created, record.process or os.getpid())
+        self._records.append(line)

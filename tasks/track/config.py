@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from tasks.configuration import StageConfig, outside_key
+from tasks.configuration import OneOf, StageConfig, outside_key
+from tasks.track.estimators import BOX_TRACKERS, ESTIMATORS
 
 
 class TrackConfig(StageConfig):
@@ -16,9 +17,7 @@ class TrackConfig(StageConfig):
     windows for many right pairs out of short clips, also where a static camera sees small objects.
     """
 
-    estimator: Literal[
-        "auto", "klt", "torch", "farneback", "dis", "opencl_farneback", "opencl_dis", "raft", "kcf", "csrt", "still"
-    ] = Field(
+    estimator: Annotated[str, OneOf(["auto"], ESTIMATORS, BOX_TRACKERS)] = Field(
         "auto",
         description="How points or boxes are followed; auto takes torch where CUDA is, else klt, once a data set; "
         "still: not at all, the same place some frames later.",

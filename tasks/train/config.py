@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.configuration import StageConfig, outside_key
-from tasks.networks import LEAST_PX
+from tasks.configuration import OneOf, StageConfig, outside_key
+from tasks.networks import LEAST_PX, NETWORKS
+from tasks.train.objectives import OBJECTIVES
 
 
 class TrainConfig(StageConfig):
     """Siamese-triplet training. Batches are counted in pairs over all ranks together."""
 
-    network: Literal["small", "medium", "resnet18", "caffenet"] = Field("small", description="The network.")
-    objective: Literal["ranking", "infonce", "slowness", "context", "autoencoder", "supervised"] = Field(
+    network: Annotated[str, OneOf(NETWORKS)] = Field("small", description="The network.")
+    objective: Annotated[str, OneOf(OBJECTIVES)] = Field(
         "ranking",
         description="The loss: ranking or infonce of tracked pairs; and to compare with, slowness (pairs without "
         "negatives), context (relative position of patches), autoencoder, or supervised (classes of images).",

@@ -146,7 +146,14 @@ def harness() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`prefect server start` on a free port, with a home of its own."""
-    home = tmp_path_factory.mktemp("server")
+    with prefect_server(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[Server]:
+    """The server behind the fixture, for benchmarks too."""
+    home.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

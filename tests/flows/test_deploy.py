@@ -73,7 +73,9 @@ def test_serve_refuses_a_wrong_cron_line_before_it_looks_for_a_server(tritrack: 
 
 def _deployments(root: Path, cron: str | None = "0 3 * * *") -> dict[str, RunnerDeployment]:
     description = describe_run(root=str(root), dataset="night")
-    made = make_deployments(description, Serving(cron, "Europe/Berlin"), read_limits(("track=3",)))
+    made = make_deployments(
+        description, Serving(cron, "Europe/Berlin"), read_limits(("track=3",)), dict.fromkeys(POOLS.values(), "process")
+    )
     return {deployment.name: deployment for deployment in made}
 
 

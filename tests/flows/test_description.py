@@ -64,6 +64,22 @@ def test_a_missing_root_names_every_way_to_give_one(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"root": "sftp://me:hunter2@host/tracks"}, "root: 'sftp://***@host/tracks' holds a secret"),
+        ({"root": "r", "sources": "https://me:hunter2@e.com/feed.xml"}, "sources: 'https://***@e.com/feed.xml' holds"),
+        ({"root": "r", "sources": "https://e.com/list.csv?v=1&X-Amz-Signature=hunter2"}, "put the URL into a list"),
+    ],
+)
+def test_a_secret_is_no_parameter(given: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=r"^(root|sources): ") as failed:
+        describe_run(**given)  # type: ignore[arg-type]
+    assert told in str(failed.value)
+    assert "hunter2" not in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["run"], "root: missing"),

@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from flows.claim import claim_refresh
+from flows.deploy import POOLS
 from storage.leases import Lease
 from storage.root import open_root
 from storage.versions import latest_version
@@ -39,8 +40,14 @@ def served(server: Server, clips: Path, quick: list[str], root: Path) -> Iterato
     options = ["--root", str(root), "--sources", str(clips), *quick, "--set", labels, "--nightly", "0 3 * * *"]
     command = [sys.executable, "-m", "flows.cli", "serve", *options]
     with running(command, server.environment, server.home / "serve.log"):
-        wait_until(lambda: len(server.post("deployments/filter", {})) == len(_NAMES), 90)
+        wait_until(lambda: _pools_ready(server), 90)
         yield server
+
+
+def _pools_ready(server: Server) -> bool:
+    """Whether a worker asks each work pool; the deployments are there before."""
+    pools = {pool["name"]: pool["status"] for pool in server.post("work_pools/filter", {})}
+    return set(pools) == set(POOLS.values()) and set(pools.values()) == {"READY"}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,23 @@ def _task_states(server: Server, run: str) -> set[str]:
     return {task["state"]["name"] if task["state"] else "unknown" for task in server.task_runs(run)}
 
 
+def _press(page: Page, server: Server, run: str, state: str, button: str) -> None:
+    """Open a flow run's page once it shows a state, and press a button that asks for confirmation."""
+    page.goto(f"{server.url}/runs/flow-run/{run}")
+    page.get_by_text(state).first.wait_for()
+    page.get_by_role("button", name=button, exact=True).first.click()
+    page.get_by_role("button", name="Close", exact=True).wait_for()  # the dialog stands
+    page.get_by_role("button", name="Retry" if button == "Retry" else "Confirm", exact=True).last.click()
+
+
+def _children(server: Server, run: str) -> dict[str, dict[str, Any]]:
+    """The newest flow run of each stage that a flow run started, by flow name."""
+    body = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    found = server.post("flow_runs/filter", body)
+    flows = {flow["id"]: flow["name"] for flow in server.post("flows/filter", {})}
+    return {flows[one["flow_id"]]: one for one in found}
+
+
 def _start_from_form(page: Page, server: Server, name: str, shot: str) -> str:
     """Open the deployment, choose Custom run, submit the form as it is filled; returns the flow run's id."""
     before = _newest(server, name)
@@ -81,10 +105,18 @@ def _start_from_form(page: Page, server: Server, name: str, shot: str) -> str:
     page.goto(f"{server.url}/deployments/deployment/{deployment}")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").first.click()
-    page.get_by_text("Parameters").first.wait_for()
+    page.get_by_text("Storage root: a folder").first.wait_for()  # the form stands; before, Submit does nothing
     page.screenshot(path=_SHOTS / f"{shot}-form.png")
-    page.get_by_role("button", name="Submit").click()
-    wait_until(lambda: _newest(server, name) != before, 60)
+    submit = page.get_by_role("button", name="Submit")
+
+    def is_made() -> bool:
+        """A busy SQLite may refuse (503): the form stays, and the user presses again."""
+        if submit.is_visible():
+            submit.click()
+            page.wait_for_timeout(2000)
+        return _newest(server, name) != before
+
+    wait_until(is_made, 90)
     run = _newest(server, name)
     assert run is not None
     return run
@@ -161,24 +193,44 @@ def test_a_refresh_that_overlaps_shows_as_refused_and_a_night_as_a_table(
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_failed_stage_is_started_again_alone_and_does_what_is_missing(page: Page, served: Server, root: Path) -> None:
-    """The store breaks (a stored video is gone) while `track` has to run; mended, `track` alone does the rest."""
+def test_a_failed_stage_is_retried_and_the_pipeline_goes_on_from_there(page: Page, served: Server, root: Path) -> None:
+    """The store breaks (a stored video is gone) while `track` has to run; mended, Retry does what is missing."""
     version = latest_version(open_root(str(root)), "default")
     video = sorted(version.videos)[-1]
     stored = root / "videos" / video[:2] / video
     hidden = stored.rename(stored.with_suffix(".away"))
-    parameters = {"track_patch_px": 44}
-    broken = served.start("track", parameters)
-    assert served.wait(broken) == "FAILED"
-    page.goto(f"{served.url}/runs/flow-run/{broken}")
+    pipeline = served.start("pipeline", {"track_patch_px": 44})
+    assert served.wait(pipeline) == "FAILED"
+    told = served.get(f"flow_runs/{pipeline}")["state"]["message"]
+    assert "track: its flow run track default ended as Failed" in told
+    track = _children(served, pipeline)["track"]["id"]
+    page.goto(f"{served.url}/runs/flow-run/{track}")
     page.get_by_text("Failed").first.wait_for()
     page.screenshot(path=_SHOTS / "6-failed-track.png")
     committed = set((root / "track").rglob("manifest.json"))
     hidden.rename(stored)
-    mended = served.start("track", parameters)
-    assert served.wait(mended) == "COMPLETED"
+    _press(page, served, track, "Failed", "Retry")
+    wait_until(lambda: served.state(track) == "COMPLETED", 120)
     new = set((root / "track").rglob("manifest.json")) - committed
     assert 1 <= len(new) < len(version.videos), "only what was missing ran"
+    assert set(_children(served, pipeline)) == {"download", "track"}, "what follows waits for the pipeline"
+    _press(page, served, pipeline, "Failed", "Retry")
+    wait_until(lambda: served.state(pipeline) == "COMPLETED", 240)
+    page.goto(f"{served.url}/runs/flow-run/{pipeline}")
+    page.get_by_text("Completed").first.wait_for()
+    page.screenshot(path=_SHOTS / "6-retried-pipeline.png")
+    assert set((root / "track").rglob("manifest.json")) == committed | new, "and it tracked nothing again"
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_stage_alone_and_a_pipeline_from_a_stage_on_do_what_is_missing(served: Server, root: Path) -> None:
+    alone = served.start("track", {"track_patch_px": 52})
+    assert served.wait(alone) == "COMPLETED", [log["message"] for log in served.logs(alone)]
+    tracked = set((root / "track").rglob("manifest.json"))
+    onward = served.start("pipeline", {"track_patch_px": 52, "from_stage": "track"})
+    assert served.wait(onward) == "COMPLETED", [log["message"] for log in served.logs(onward)]
+    assert set(_children(served, onward)) == {"track", "shard", "train", "evaluate"}
+    assert set((root / "track").rglob("manifest.json")) == tracked
 
 
 @pytest.mark.usefixtures("filled")
@@ -197,8 +249,10 @@ def test_logs_of_work_and_of_child_processes_reach_their_run(served: Server) -> 
 
 
 @pytest.mark.usefixtures("filled")
-def test_cancelling_a_training_run_leaves_no_process(page: Page, served: Server) -> None:
-    run = served.start("train", {"train_steps": 100_000, "train_checkpoint_every_steps": 50})
+@pytest.mark.parametrize("started", ["train", "pipeline"])
+def test_cancelling_leaves_no_process_of_a_training(page: Page, served: Server, started: str) -> None:
+    """Also where the training is another run's, which was cancelled: nobody would wait for it."""
+    run = served.start(started, {"train_steps": 100_000, "train_checkpoint_every_steps": 50})
 
     def ranks() -> list[psutil.Process]:
         """Those that this server's runs started; others may train on this machine."""
@@ -210,9 +264,9 @@ def test_cancelling_a_training_run_leaves_no_process(page: Page, served: Server)
         ]
 
     wait_until(ranks, 120)
-    page.goto(f"{served.url}/runs/flow-run/{run}")
-    page.get_by_text("Running").first.wait_for()
-    page.locator("button:has(svg)").last.wait_for()
-    served.post(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-    assert served.wait(run) == "CANCELLED"
+    _press(page, served, run, "Running", "Cancel")
+    page.screenshot(path=_SHOTS / f"9-cancelled-{started}.png")
     wait_until(lambda: not ranks(), 30)
+    assert served.wait(run) == "CANCELLED"
+    if started == "pipeline":
+        assert served.wait(_children(served, run)["train"]["id"]) == "CANCELLED"

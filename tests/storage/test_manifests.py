@@ -19,6 +19,7 @@ from storage.manifests import (
     SCHEMA,
     StoredFile,
     commit,
+    manifest_bytes,
     manifest_path,
     read_file,
     read_manifest,
@@ -26,6 +27,7 @@ from storage.manifests import (
     video_path,
 )
 from storage.root import Root, RootError
+from storage.sealing import seal, unseal
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = KeyDocument(Recipe("track", 1, parameters={"patch_px": 72}), inputs={"video": "ab"})
@@ -82,6 +84,16 @@ def test_a_damaged_manifest_is_named(root: Root, data: bytes) -> None:
         read_manifest(root, "track", DOCUMENT.key)
     assert path in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_names_a_file_beside_the_root_is_damaged(root: Root) -> None:
+    """Even under a right seal, which anybody can compute."""
+    path = manifest_path("track", DOCUMENT.key)
+    record = unseal(json.loads(manifest_bytes(commit(root, DOCUMENT, {"tracks.bin": b"x"}))))
+    record["files"]["tracks.bin"]["path"] = "../../beside"
+    root.write_bytes(path, seal(record))
+    with pytest.raises(RootError, match=r"is damaged .*leads out of the root"):
+        read_manifest(root, "track", DOCUMENT.key)
 
 
 def test_a_flipped_bit_or_a_cut_file_is_named(root: Root) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.root import Root, hash_file
+from storage.root import Root, RootError, hash_file
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +48,28 @@ def test_a_missing_file_is_file_not_found(root: Root, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         root.download("no/such/file", tmp_path / "copy")
     assert list(tmp_path.glob("*copy*")) == []
+
+
+@pytest.mark.parametrize("path", ["..", "../beside", "a/../../beside"])
+def test_no_path_leads_out_of_a_root(root: Root, tmp_path: Path, path: str) -> None:
+    """A record that was tampered with can name what it likes; nothing beside the root is read, written or removed."""
+    calls = (
+        root.read_bytes,
+        root.exists,
+        root.size,
+        root.digest,
+        root.remove,
+        lambda path: root.write_bytes(path, b""),
+    )
+    for call in (
+        *calls,
+        lambda path: root.create_bytes(path, b""),
+        lambda path: root.download(path, tmp_path / "copy"),
+    ):
+        with pytest.raises(RootError, match="leads out of"):
+            call(path)
+    root.write_bytes("a..b/..c", b"a name")
+    assert root.read_bytes("a..b/..c") == b"a name"
 
 
 def test_names_are_sorted_direct_children_and_never_stale(root: Root) -> None:
