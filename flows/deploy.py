@@ -69,7 +69,9 @@ def deploy(description: Description, serving: Serving, console: Console) -> None
         for deployment in make_deployments(description, serving, limits, kinds):
             deployment.apply()
             console.print(f"deployment {deployment.name}/{deployment.name}, version {deployment.version}")
-    console.print(f"{len(POOLS)} work pools ({len(made)} new) at {server}; run `tritrack worker` on each machine that works")
+    console.print(
+        f"{len(POOLS)} work pools ({len(made)} new) at {server}; run `tritrack worker` on each machine that works"
+    )
 
 
 def make_deployments(
