@@ -16,6 +16,10 @@ from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
 from flows.failing import StageFailed
 from flows.options import (
+    KEEP,
+    LOOK,
+    RUN,
+    SERVE,
     ChildMetricsPortOption,
     DatasetOption,
     ForceOption,
@@ -51,7 +55,7 @@ app = typer.Typer(
 _console = Console()
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 @described()
 def run(
     description: Description,
@@ -90,7 +94,7 @@ def _stage_command(stage: str, help_text: str) -> None:
 
         running.run_one(stage, description, _console, only=only, only_failed=only_failed, force=force, verbose=verbose)
 
-    app.command(stage, help=help_text)(command)
+    app.command(stage, help=help_text, rich_help_panel=RUN)(command)
 
 
 _stage_command("download", "Fetch the sources that have no video yet.")
@@ -100,7 +104,7 @@ _stage_command("train", "Train on the newest triplet index, or go on from the la
 _stage_command("evaluate", "Run the benchmarks on the newest checkpoint and write the report.")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 @described()
 def refresh(
     description: Description,
@@ -118,7 +122,7 @@ def refresh(
     running.run_refresh(description, _console, only=only, retrain_share=retrain_share, verbose=verbose)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 @described("retry")
 def preflight(
     description: Description,
@@ -131,7 +135,7 @@ def preflight(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def nights(
     name: Annotated[str, typer.Argument(help="The data set.")] = "default",
     root: RootOption = None,
@@ -144,7 +148,7 @@ def nights(
     recorded.show_nights(_root(root), name, _console, limit=limit, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def parameters(
     section: Annotated[
         str, typer.Argument(help="download, track, shard, train, evaluate, execution or seed; none: all.")
@@ -157,7 +161,7 @@ def parameters(
     fields.show_parameters(section, _console, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 @described("sources", "retry")
 def status(
     description: Description,
@@ -168,7 +172,7 @@ def status(
     running.show_status(description, _console)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 @described("retry")
 def explain(
     description: Description,
@@ -180,7 +184,7 @@ def explain(
     maintain.show_explanation(description, _console, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 @described("sources", "retry")
 def accept(
     description: Description,
@@ -194,7 +198,7 @@ def accept(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 @described("sources", "retry")
 def audit(
     description: Description,
@@ -209,7 +213,7 @@ def audit(
     auditing.run_audit(description, _console, num_videos=videos, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def show(
     tracks: Annotated[
         list[str] | None,
@@ -258,7 +262,7 @@ app.add_typer(network_commands)
 app.add_typer(cost_commands)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def datasets(root: RootOption = None, as_json: JsonOption = False) -> None:
     """The data sets of a root, and what their newest versions hold."""
     from flows import maintain
@@ -266,7 +270,7 @@ def datasets(root: RootOption = None, as_json: JsonOption = False) -> None:
     maintain.show_datasets(_root(root), _console, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def log(
     name: Annotated[str, typer.Argument(help="The data set.")] = "default",
     root: RootOption = None,
@@ -279,7 +283,7 @@ def log(
     maintain.show_log(_root(root), name, _console, limit=limit, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def purge(
     video: Annotated[str, typer.Argument(help="First digits of its SHA-256 (8 at least), its URL or its path.")],
     root: RootOption = None,
@@ -292,7 +296,7 @@ def purge(
     maintain.run_purge(_root(root), video, _console, assume_yes=yes, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def fsck(
     root: RootOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Compare sizes only; read no bytes.")] = False,
@@ -308,7 +312,7 @@ def fsck(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def gc(
     root: RootOption = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, only tell.")] = False,
@@ -329,7 +333,7 @@ def gc(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 @described("retry")
 def deploy(
     description: Description,
@@ -348,7 +352,7 @@ def deploy(
     deploying.deploy(description, serving, _console)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def worker(
     stages: Annotated[
         list[str] | None,
@@ -364,7 +368,7 @@ def worker(
     working.run_workers(stages or (), limit)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 @described("retry")
 def serve(
     description: Description,
@@ -383,7 +387,7 @@ def serve(
     working.run_workers((), None)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def server(
     host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, set a password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI and the API.")] = 4200,
@@ -394,7 +398,7 @@ def server(
     serving.run_server(host, port)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its clips and its storage root.")] = Path(
         ".tritrack/demo"

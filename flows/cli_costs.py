@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.options import JsonOption, RootOption, described
+from flows.options import LOOK, JsonOption, RootOption, described
 
 if TYPE_CHECKING:
     from flows.description import Description
@@ -16,7 +16,7 @@ cost_commands = typer.Typer()
 _console = Console()
 
 
-@cost_commands.command()
+@cost_commands.command(rich_help_panel=LOOK)
 def ledger(
     runs: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def ledger(
         costs.show_ledger(url, _console, limit=limit, as_json=as_json)
 
 
-@cost_commands.command()
+@cost_commands.command(rich_help_panel=LOOK)
 @described("sources", "retry")
 def plan(
     description: Description,

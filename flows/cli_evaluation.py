@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from flows.ablations import AXES
-from flows.options import LogFormatOption, MetricsPortOption, VerboseOption, described
+from flows.options import NETWORKS, LogFormatOption, MetricsPortOption, VerboseOption, described
 
 if TYPE_CHECKING:
     from flows.description import Description
@@ -28,7 +28,7 @@ evaluation_commands = typer.Typer()
 _console = Console()
 
 
-@evaluation_commands.command()
+@evaluation_commands.command(rich_help_panel=NETWORKS)
 @described("retry")
 def ablate(
     description: Description,
@@ -50,7 +50,7 @@ def ablate(
     running.run_ablation(description, _console, axes=axes or ["gap", "tracking", "noise"], seeds=seeds, verbose=verbose)
 
 
-@evaluation_commands.command()
+@evaluation_commands.command(rich_help_panel=NETWORKS)
 @described("sources", "retry")
 def compare(
     description: Description,

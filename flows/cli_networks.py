@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from flows.options import DatasetOption, JsonOption, RootOption
+from flows.options import NETWORKS, DatasetOption, JsonOption, RootOption
 from tasks.networks import MAX_PIXELS
 
 network_commands = typer.Typer()
 _console = Console()
 
 
-@network_commands.command()
+@network_commands.command(rich_help_panel=NETWORKS)
 def networks(
     embedding: Annotated[int, typer.Option(min=8, max=4096, help="Width of the embedding.")] = 128,
     input_px: Annotated[
@@ -29,7 +29,7 @@ def networks(
     exporting.show_networks(_console, embedding=embedding, input_px=input_px, as_json=as_json)
 
 
-@network_commands.command()
+@network_commands.command(rich_help_panel=NETWORKS)
 def export(
     folder: Annotated[Path, typer.Argument(help="New, empty, or of an earlier export, which is replaced.")],
     root: RootOption = None,
@@ -47,7 +47,7 @@ def export(
     exporting.run_export(where.root, where.dataset, folder, _console, onnx=onnx, as_json=as_json)
 
 
-@network_commands.command()
+@network_commands.command(rich_help_panel=NETWORKS)
 def embed(
     images: Annotated[
         list[Path],
@@ -94,7 +94,7 @@ def embed(
         raise typer.Exit(1)
 
 
-@network_commands.command("voc-folder")
+@network_commands.command("voc-folder", rich_help_panel=NETWORKS)
 def voc_folder(
     devkit: Annotated[
         Path, typer.Argument(help="Folder with Annotations, ImageSets and JPEGImages, such as VOCdevkit/VOC2007.")

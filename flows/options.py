@@ -11,6 +11,9 @@ import typer
 
 from flows.parameters import StageName
 
+# What the commands are grouped by in `tritrack --help`.
+RUN, LOOK, NETWORKS, KEEP, SERVE = "Run", "Look", "Networks", "Keep the store", "Serve the Prefect UI"
+
 Retry = Literal["permanent", "poison", "all"]
 
 RootOption = Annotated[
