@@ -145,6 +145,19 @@ def nights(
 
 
 @app.command()
+def parameters(
+    section: Annotated[
+        str, typer.Argument(help="download, track, shard, train, evaluate, execution or seed; none: all.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Every parameter that a run takes: its default, what it may be, and what it does."""
+    from flows import fields
+
+    fields.show_parameters(section, _console, as_json=as_json)
+
+
+@app.command()
 @described("sources", "retry")
 def status(
     description: Description,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DRAWS, _FEWEST_DRAWS = 1000, 100
 _DRAWN_ITEMS = 2_000_000  # drawn in all: a second
 _SEED = 0
+_LOOKED_AT = 8  # data sets that share a root take turns
 _IDS = ("ledger", "flow_run", "parent_run")
 
 
@@ -91,6 +92,15 @@ def sum_up_runs(runs: Sequence[tuple[LedgerFile, pa.Table]], draws: int = _DRAWS
         failures=dict(Counter(failed["reason"].to_pylist()).most_common()),
         ended=tuple(head["ended"] for head in heads if head["ended"]),
     )
+
+
+def last_run(root: Root, stage: str, dataset: str) -> RunCost | None:
+    """The newest run of a stage on a data set that is in the ledger, of the last few; None where there is none."""
+    files = [file for file in ledger_files(root) if file.flow == stage][-_LOOKED_AT:]
+    for run in reversed(list(read_ledger(root, files))):
+        if run[1].slice(0, 1).to_pylist()[0]["dataset"] == dataset:
+            return sum_up_runs([run], _FEWEST_DRAWS)
+    return None
 
 
 def compare_runs(root: Root, names: Sequence[str] = ()) -> list[Comparison]:

@@ -164,8 +164,13 @@ def counts_changed(before: Version, after: Version) -> dict[str, int]:
 
 
 def _files(plan: StagePlan) -> list[str]:
-    """The sources that are files of this machine."""
-    return [unit.item for unit in plan.units if os.path.isfile(unit.item)]
+    """The sources that are files of this machine, one of each folder."""
+    found: dict[str, str] = {}
+    for unit in plan.units:
+        folder = os.path.dirname(unit.item)
+        if os.path.isabs(folder) and folder not in found and os.path.isfile(unit.item):
+            found[folder] = unit.item
+    return list(found.values())
 
 
 def _prepare(config: DownloadConfig, plan: StagePlan) -> dict[str, str]:

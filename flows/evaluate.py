@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 
 from flows.deployed import keep_summary
 from flows.forms import form
@@ -32,9 +32,8 @@ def evaluate(root: RootUrl, dataset: Dataset = "default", force: Force = False, 
         if scores := scores_of(run.root, run.version):
             described = f"scores of `{dataset}`, 95 % intervals by video"
             create_table_artifact(table=scores, key="scores", description=described)
-        if place := report_place(run.root, run.version):
-            create_link_artifact(link=place, key="report", description="The report, one HTML page", link_text=place)
-        return keep_summary(run.root, finish(run, plan, outcomes) | {"report": place})
+        summary = finish(run, plan, outcomes) | {"report": report_place(run.root, run.version)}
+        return keep_summary(run.root, summary)
 
 
 def run_evaluation(run: Run, plan: StagePlan) -> dict[str, Outcome]:

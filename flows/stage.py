@@ -26,6 +26,7 @@ from flows.forms import unflatten
 from flows.ledger import Ledger
 from flows.metrics import tell_progress
 from flows.plan import StageFailed, StagePlan, judge
+from flows.publishing import publish_outcomes, publish_report, publish_throughput
 from flows.resolve import resolve
 from flows.runner import seen_of, unit_pool
 from storage.leases import Lease
@@ -212,22 +213,9 @@ def finish(run: Run, plan: StagePlan, outcomes: Mapping[str, Outcome]) -> dict[s
     made = [outcome for outcome in outcomes.values() if not outcome.cached and not outcome.failure]
     counts = dict(sum((Counter(outcome.counts) for outcome in made), Counter[str]()))
     numbers = {"committed": len(made), "cached": len(plan.cached) + len(found), "failed": len(failures)}
-    rows = [{"outcome": name, "reason": "", "units": numbers[name]} for name in ("committed", "cached")]
-    rows += [{"outcome": "left for later", "reason": why, "units": number} for why, number in run.pending.items()]
-    reasons = Counter((failure.kind, failure.reason) for failure in failures.values())
-    rows += [{"outcome": kind, "reason": reason, "units": number} for (kind, reason), number in sorted(reasons.items())]
-    create_table_artifact(
-        table=rows, key=f"{run.stage}-outcomes", description=f"{run.stage}: outcomes of `{run.dataset}`"
-    )
-    if failures:
-        create_table_artifact(
-            table=[
-                {"item": item, "class": failure.kind, "reason": failure.reason, "words": failure.words}
-                for item, failure in sorted(failures.items())[:500]
-            ],
-            key=f"{run.stage}-failures",
-            description=f"{run.stage}: what was dropped, and the tool's own words",
-        )
+    publish_outcomes(run.stage, run.dataset, numbers, run.pending, failures)
+    publish_throughput(run.root, run.stage, run.dataset, time.monotonic() - run.started, outcomes.values())
+    publish_report(run.root, run.version)
     _log.info("%s: %d committed, %d cached, %d failed", run.stage, *numbers.values())
     note = plan.note
     if run.pending:

@@ -199,6 +199,8 @@ class Root:
         prefix = self.base.strip("/") + "/"
         for name, info in found.items():
             path = name.strip("/").removeprefix(prefix)
+            if info.get("type") == "directory":
+                continue  # nothing was below it at first, and s3fs looked again when the first file just was
             if name.endswith("/") or any(part.startswith(".") for part in path.split("/")):
                 continue  # a console's mark of an empty folder, or hidden as on local disk
             yield Entry(path, int(info["size"]), modified_time(info) or self.modified(path))

@@ -1,12 +1,19 @@
-"""A pool whose workers stand on the nodes of a Ray cluster, each with the CPUs and GPUs that it asks for."""
+"""A pool whose workers stand on the nodes of a Ray cluster, each with the CPUs and GPUs that it asks for.
+
+Ray is used as it is, not through prefect-ray (0.6.0), which runs a whole Prefect task on a node: a batch's intake and
+progress would be copies there, so that several batches ask a host for several budgets; a batch that brings its node
+down takes three more with it; every node must reach the Prefect server (one without its address starts a server of its
+own) and is sent Prefect's settings, passwords included; and a task with a GPU gets a new process each time. Here a node
+holds one process a worker, and all that Prefect sees stays where the flow runs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +22,7 @@ from typing import Any, Literal
 
 from tasks.limits import Limits
 from tasks.pool import Call, Reply, Take, WorkerPool, replay
-from tasks.ray_cluster import connect, prepare
+from tasks.ray_cluster import connected, prepare
 
 _TELL_EVERY_SECONDS = 60.0
 _LOST_IN_ROW = 3  # workers that are lost before they have stood, for each that is asked for
@@ -103,9 +110,7 @@ class RayPool(WorkerPool):
         import ray
 
         if not ray.is_initialized():
-            scratch = self._open.enter_context(tempfile.TemporaryDirectory(prefix="tritrack-ray-"))
-            connect(1, scratch)
-            self._open.callback(ray.shutdown)
+            self._open.enter_context(connected(least_cpus=math.ceil(self.num_cpus)))
         if self.gpus_where_any and not ray.cluster_resources().get("GPU"):
             self.num_gpus = 0.0
 

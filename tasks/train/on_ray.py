@@ -13,9 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from tasks.ray_cluster import connect, prepare
+from tasks.ray_cluster import connected, prepare
 from tasks.train.job import EXIT_LOST, JOB_VARIABLE, read_job, tell
 from tasks.train.watchdog import watch_parent
 
@@ -27,7 +25,7 @@ _VARIABLES = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "CUBLAS_WORKSPACE_CONFIG")
 
 def main() -> int:
     """Run the ranks to their end; returns the exit code. They tell their parent through a queue of the cluster."""
-    watch_parent(_end_children)  # before Ray is imported, which takes seconds
+    watch_parent()  # before Ray is imported, which takes seconds
     prepare()
     import ray
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
@@ -37,26 +35,25 @@ def main() -> int:
     from tasks.train.rank import PATIENCE
 
     job, scratch = read_job(), sys.argv[1]
-    connect(job.config.ranks, scratch, runtime_env={"env_vars": {name: os.environ[name] for name in _VARIABLES}})
-    try:
-        has_gpus = bool(ray.cluster_resources().get("GPU"))
-        use_gpu = job.device == "cuda" or (job.device == "auto" and has_gpus)
-        queue = Queue(actor_options={"num_cpus": 0})
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config={"queue": queue, "job": os.environ[JOB_VARIABLE]},
-            torch_config=TorchConfig("nccl" if use_gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())),
-            scaling_config=ScalingConfig(num_workers=job.config.ranks, use_gpu=use_gpu),
-            run_config=RunConfig(name=job.attempt, storage_path=scratch),
-        )
-        with _passed_on(queue):
-            trainer.fit()
-    except TrainingFailedError as error:
-        tell("lost", words=str(error))  # what a rank had to say for itself, it has told before
-        tell("ended", codes=[EXIT_LOST])
-        return 1
-    finally:
-        ray.shutdown()
+    variables = {name: os.environ[name] for name in _VARIABLES}
+    with connected(least_cpus=job.config.ranks, runtime_env={"env_vars": variables}):
+        try:
+            has_gpus = bool(ray.cluster_resources().get("GPU"))
+            use_gpu = job.device == "cuda" or (job.device == "auto" and has_gpus)
+            queue = Queue(actor_options={"num_cpus": 0})
+            trainer = TorchTrainer(
+                _work,
+                train_loop_config={"queue": queue, "job": os.environ[JOB_VARIABLE]},
+                torch_config=TorchConfig("nccl" if use_gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())),
+                scaling_config=ScalingConfig(num_workers=job.config.ranks, use_gpu=use_gpu),
+                run_config=RunConfig(name=job.attempt, storage_path=scratch),
+            )
+            with _passed_on(queue):
+                trainer.fit()
+        except TrainingFailedError as error:
+            tell("lost", words=str(error))  # what a rank had to say for itself, it has told before
+            tell("ended", codes=[EXIT_LOST])
+            return 1
     return 0
 
 
@@ -111,13 +108,6 @@ def _passed_on(queue: Any) -> Iterator[None]:
     finally:
         queue.put("")
         thread.join()
-
-
-def _end_children() -> None:
-    """Some of Ray's own processes would wait a minute for the others."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
 
 
 if __name__ == "__main__":

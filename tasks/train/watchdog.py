@@ -9,20 +9,18 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
 
 _LOOK_EVERY_SECONDS = 1.0
 _EXIT_ORPHANED = 70
 
 
-def watch_parent(before_the_end: Callable[[], None] = lambda: None) -> None:
+def watch_parent() -> None:
     """End this process, at once and whatever it does, when the parent or the agent is gone."""
-    threading.Thread(target=_watch, args=(os.getppid(), before_the_end), name="watchdog", daemon=True).start()
+    threading.Thread(target=_watch, args=(os.getppid(),), name="watchdog", daemon=True).start()
 
 
-def _watch(agent: int, before_the_end: Callable[[], None]) -> None:
+def _watch(agent: int) -> None:
     while True:
         readable, _, _ = select.select([0], [], [], _LOOK_EVERY_SECONDS)
         if os.getppid() != agent or (readable and os.read(0, 1) == b""):
-            before_the_end()
             os._exit(_EXIT_ORPHANED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from prefect.utilities.templating import apply_values
+
+from flows.deploy import POOLS
+from flows.description import describe_run
 
 _FOLDER = Path(__file__).resolve().parents[2] / "docker" / "kubernetes"
 _VERSION = "1.34"
@@ -48,7 +52,7 @@ def _pods(document: Document) -> Iterator[Document]:
             yield document["spec"]["template"]
 
 
-DOCUMENTS = {f"{one['kind']} {one['metadata'].get('name', 'run')}": one for one in _documents()}
+DOCUMENTS = {f"{one['kind']} {one['metadata'].get('name', 'of a run')}": one for one in _documents()}
 PODS = {f"{name} {index}": pod for name, one in DOCUMENTS.items() for index, pod in enumerate(_pods(one))}
 
 
@@ -61,7 +65,7 @@ def test_a_document_is_valid_by_the_schemas_of_kubernetes(name: str) -> None:
         assert all(set(group) <= _GROUP_FIELDS for group in groups)
         assert all(isinstance(value, str) for group in groups for value in group["rayStartParams"].values())
         return
-    if document["kind"] == "Job":  # Prefect asks for these two in a place where Kubernetes ignores them
+    if document["metadata"].get("generateName"):  # Prefect asks for these two in a place where Kubernetes ignores them
         assert [document["spec"]["template"]["spec"].pop(field) for field in ("parallelism", "completions")] == [1, 1]
     kubernetes_validate.validate(document, _VERSION, strict=True)
 
@@ -105,6 +109,25 @@ def test_all_run_one_version_of_tritrack_and_the_ray_that_is_locked() -> None:
     assert f"ray=={DOCUMENTS['RayCluster tritrack']['spec']['rayVersion']}" in locked
     prefect = next(line.partition("==")[2] for line in locked if line.startswith("prefect=="))
     assert images - ours == {f"prefecthq/prefect:{prefect}-python3.11-kubernetes"}
+
+
+def test_every_work_pool_has_its_worker() -> None:
+    containers = DOCUMENTS["Deployment tritrack-worker"]["spec"]["template"]["spec"]["containers"]
+    assert sorted(container["args"][-1] for container in containers) == sorted(POOLS.values())
+    assert {tuple(container["args"][:-1]) for container in containers} == {
+        ("prefect", "worker", "start", "--type", "kubernetes", "--pool")
+    }
+
+
+def test_the_deployments_are_registered_to_run_on_ray() -> None:
+    (container,) = DOCUMENTS["Job tritrack-deploy"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"][:2] == ["tritrack", "deploy"]
+    overrides = [text for option, text in itertools.pairwise(container["args"]) if option == "--set"]
+    config = describe_run(root="s3://bucket", overrides=overrides).config
+    assert config.execution.runner == "ray"
+    nodes = DOCUMENTS["RayCluster tritrack"]["spec"]["workerGroupSpecs"]
+    cpus = sum(group["replicas"] * int(_limits(group["template"])["cpu"]) for group in nodes)
+    assert config.execution.workers * config.execution.ray_track_cpus <= cpus
 
 
 def test_no_secret_stands_in_the_manifests() -> None:

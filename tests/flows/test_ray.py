@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import logging
+import os
 import secrets
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.node import alike
@@ -97,7 +104,7 @@ def test_a_node_that_dies_amid_tracking_costs_nothing(
     wait_until(is_told, 60)
 
 
-def test_a_pool_there_keeps_what_a_pool_here_does(
+def test_a_pool_there_keeps_what_a_pool_here_does_and_refuses_a_node_that_does_not_see_a_path(
     cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = [Call("tests.workers:double", (n,)) for n in range(4)]
@@ -120,14 +127,38 @@ def test_a_pool_there_keeps_what_a_pool_here_does(
         assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 1, "the cluster has room for one"
         with pytest.raises(ZeroDivisionError, match="a programming error"):
             list(pool.run([Call("tests.workers:fail", ())]))
+    blind = RayPool(1, first=(alike([str(tmp_path / "elsewhere")]),))
+    with blind, pytest.raises(ValueError, match=r"^ray: node .* does not see .*elsewhere, .* execution.runner=local$"):
+        list(blind.run(calls[:1]))
 
 
-def test_a_node_that_does_not_see_the_root_is_refused(cluster: Any, tmp_path: Path) -> None:
-    with (
-        RayPool(1, first=(alike([str(tmp_path / "elsewhere")]),)) as pool,
-        pytest.raises(ValueError, match=r"^ray: node .* does not see .*elsewhere, .* or execution.runner=local$"),
-    ):
-        list(pool.run([Call("tests.workers:double", (1,))]))
+def test_a_cluster_of_its_own_is_reached_from_this_machine_alone_and_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import sys
+        from tasks.pool import Call
+        from tasks.ray_pool import RayPool
+        with RayPool(1) as pool:
+            list(pool.run([Call("tests.workers:sleep_and_tell", (sys.argv[1], 600.0))]))
+        """
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], env=environment) as parent:
+        try:
+            wait_until(lambda: list(tmp_path.iterdir()), 120)
+            family = psutil.Process(parent.pid).children(recursive=True)
+            listening = [
+                connection.laddr.ip
+                for process in (psutil.Process(parent.pid), *family)
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            ]
+        finally:
+            os.kill(parent.pid, signal.SIGKILL)
+    assert {ipaddress.ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in listening} == {True}
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
 
 
 def _unit(root: Root, key: str) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pytest
 
 from flows.claim import claim_refresh
 from flows.deploy import POOLS
+from flows.parameters import STAGES
 from storage.leases import Lease
 from storage.root import open_root
 from storage.versions import latest_version
@@ -141,7 +142,8 @@ def test_the_pipeline_runs_from_its_form(page: Page, served: Server, root: Path,
 @pytest.mark.usefixtures("filled")
 def test_artifacts_show_outcomes_scores_and_the_report(page: Page, served: Server) -> None:
     keys = {artifact["key"] for artifact in served.post("artifacts/latest/filter", {"limit": 100})}
-    assert {"track-outcomes", "track-plan", "train-progress", "scores", "report"} <= keys
+    of_stages = {f"{stage}-{what}" for stage in STAGES for what in ("plan", "progress", "outcomes")}
+    assert of_stages | {"track-throughput", "scores", "report"} <= keys
     page.goto(f"{served.url}/artifacts")
     page.get_by_text("track-outcomes").first.wait_for()
     page.screenshot(path=_SHOTS / "3-artifacts.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def test_a_walk_names_every_file_below_a_folder(root: Root) -> None:
     assert not any(entry.temporary for entry in root.walk(""))
     root.remove("track/a/tracks-0.bin")
     assert {entry.path for entry in root.walk("track/a")} == {"track/a/manifest.json"}  # never stale
+
+
+def test_a_walk_that_the_first_file_overtakes_names_no_folder(
+    s3_root_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """s3fs lists nothing, asks for the folder as if it were a file, and finds it: another has just written into it."""
+    root = open_root(s3_root_url())
+    full = root.full("track")
+    found = {full: {"name": full, "size": 0, "type": "directory"}}
+    monkeypatch.setattr(root.filesystem, "find", lambda path, detail: found if path == full else {})
+    assert list(root.walk("track")) == []
 
 
 def test_a_walk_takes_no_neighbour_of_the_same_beginning(root: Root) -> None:
