@@ -85,7 +85,8 @@ def main() -> int:
         runs, units = _runs(folder, options.repeats, options.units)
     console.print(_table("Cold starts", options.repeats, starts))
     console.print(_table("A run of all stages that has nothing to do", options.repeats, runs))
-    console.print(_table(f"A unit, as the slope from {options.units[0]} to {options.units[1]} stub units", 1, units))
+    few, many = options.units
+    console.print(_table(f"A unit: the slope from {few} to {many} stub units, medians of {options.repeats}", 1, units))
     console.print(f"Load average before and after: {load:.1f} and {os.getloadavg()[0]:.1f}, on {os.cpu_count()} cores.")
     return 0
 
@@ -125,7 +126,7 @@ def _runs(folder: Path, repeats: int, sizes: list[int]) -> tuple[list[Row], list
         _timed(bare, server.environment, 1)
         for what, command, target in (("tritrack run", run, "<= 12 s"), ("six bare flows", bare, "the limit")):
             rows.append((f"{what}, running server", *_timed(command, server.environment, repeats), target))
-        few, many = (_units(folder / "units", number, server.environment) for number in sizes)
+        few, many = (_units(folder, number, repeats, server.environment) for number in sizes)
     slope = {what: (many[what] - few[what]) / (sizes[1] - sizes[0]) for what in many}
     names = {"flow": "in a flow", "pool": "in a worker process, no Prefect", "alone": "in this process, no Prefect"}
     targets = {"flow": "<= 0.05 s", "pool": "", "alone": "the limit: a file and a manifest, synced"}
@@ -133,11 +134,14 @@ def _runs(folder: Path, repeats: int, sizes: list[int]) -> tuple[list[Row], list
     return rows, units
 
 
-def _units(root: Path, number: int, environment: Mapping[str, str]) -> dict[str, float]:
-    command = [sys.executable, "-c", _UNITS, str(root), str(number)]
-    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=True)
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _units(folder: Path, number: int, repeats: int, environment: Mapping[str, str]) -> dict[str, float]:
+    """Median seconds of so many units, each time in a root and a process of their own."""
+    told: list[dict[str, float]] = []
+    for repeat in range(repeats):
+        command = [sys.executable, "-c", _UNITS, str(folder / f"units-{number}-{repeat}"), str(number)]
+        done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=True)
+        told.append(json.loads(done.stdout.splitlines()[-1]))
+    return {what: statistics.median(one[what] for one in told) for what in told[0]}
 
 
 def _imagine_root(place: Path) -> None:
