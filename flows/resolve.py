@@ -14,13 +14,17 @@ _MOST_NAMED = 8  # in a message
 
 
 def resolve(root: Root, dataset: str, config: RunConfig, record: bool = True) -> RunConfig:
-    """The configuration with the estimator chosen (see `with_estimator`), what starts training (`with_launcher`), and
-    trained networks named by whole keys.
+    """The configuration with the estimator chosen (see `with_estimator`), and as `resolve_training` leaves it."""
+    return with_estimator(root, dataset, resolve_training(root, config), record)
+
+
+def resolve_training(root: Root, config: RunConfig) -> RunConfig:
+    """The configuration with what starts training (`with_launcher`), and trained networks named by whole keys.
 
     Raises ValueError where `train.init_from` or `train.continue_from` names no trained network, or several, or one
     that cannot be trained on; and as `require_extras` and `with_launcher` do.
     """
-    config = with_estimator(root, dataset, with_launcher(config), record)
+    config = with_launcher(config)
     train = config.train
     require_extras(train)
     if train.init_from:

@@ -21,13 +21,14 @@ from prefect.utilities.annotations import quote
 from flows.again import forget, run_created
 from flows.code import require_deployed_code
 from flows.display import current_display
+from flows.estimator import with_estimator
 from flows.explain import explain_stage
 from flows.forms import unflatten
 from flows.ledger import Ledger
 from flows.metrics import tell_progress
 from flows.plan import StageFailed, StagePlan, judge
 from flows.publishing import publish_outcomes, publish_report, publish_throughput
-from flows.resolve import resolve
+from flows.resolve import resolve_training
 from flows.runner import seen_of, unit_pool
 from storage.leases import Lease
 from storage.root import Root, open_root
@@ -86,7 +87,9 @@ def open_run(
     """
     require_deployed_code()
     started, opened = time.monotonic(), open_root(root)
-    config = resolve(opened, dataset, unflatten(fields))
+    config = resolve_training(opened, unflatten(fields))
+    if stage not in ("download", "shard"):  # the estimator is chosen by the machine that tracks first
+        config = with_estimator(opened, dataset, config)
     holder = {"stage": stage, "dataset": dataset}
     with Lease(opened, "run", holder) as lease, Ledger(opened, stage, dataset) as ledger:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
