@@ -14,8 +14,10 @@ test: $(VENV)/.test
 	$(BIN)/pytest -m "not browser and not stack" -n 3 --dist worksteal
 
 # Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
+# `make test-ui UI='retried or schedule'` runs those alone.
+UI ?=
 test-ui: $(VENV)/.test
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest -m browser -k '$(UI)'
 
 # The services of docker/compose.yaml as processes: Postgres (initdb and postgres on the PATH), a Prefect server with a
 # password, S3 and workers, of which one is killed: five minutes.

@@ -71,12 +71,11 @@ def test_a_run_makes_a_report_and_the_next_does_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["local", "s3"])
-def test_the_whole_demo_on_every_kind_of_root(
-    kind: str, tritrack: Tritrack, quick: list[str], s3_root_url: Callable[[], str], tmp_path: Path
+def test_the_whole_demo_on_s3(
+    tritrack: Tritrack, quick: list[str], s3_root_url: Callable[[], str], tmp_path: Path
 ) -> None:
     """Made, served, fetched, tracked, trained and evaluated; the next run needs no server of clips."""
-    root = s3_root_url() if kind == "s3" else str(tmp_path / "root")
+    root = s3_root_url()
     options = [*quick, "--set", "track.gap_frames=30", "--set", "track.patch_px=72"]
     first = tritrack("demo", "--folder", str(tmp_path / "demo"), "--root", root, "--videos", "6", *options)
     assert first.returncode == 0, first.stderr + first.stdout
