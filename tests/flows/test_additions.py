@@ -54,8 +54,13 @@ def test_one_file_and_one_row_each_are_all_that_it_takes(
     assert names.keys() == {"ESTIMATORS", "OBJECTIVES", "BENCHMARKS"}
     settings = {
         "track.estimator": names["ESTIMATORS"],
-        "track.min_confidence": 0,  # small clips, and a quick flow
-        "shard.held_out_share": 0.4,
+        "track.min_confidence": 0,  # small clips, and a quick flow: every video must give tracks
+        "track.gap_frames": 4,
+        "track.start_every_frames": 1,
+        "track.windows_per_frame": 16,
+        "track.duplicate_frames": 0,
+        "track.min_moving_share": 0,
+        "track.max_moving_share": 1,
         "train.objective": names["OBJECTIVES"],
         "evaluate.benchmarks": [names["BENCHMARKS"]],
         "evaluate.audit_videos": 0,

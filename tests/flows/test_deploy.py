@@ -144,6 +144,8 @@ def test_deploying_twice_changes_nothing(on_server: Server, tmp_path: Path) -> N
             (automation,) = client.read_automations_by_name(DEAD_RUNS)
             deployments = {one.name: one.id for one in client.read_deployments()}
         found.append((pools, automation.id, deployments))
+    with get_client(sync_client=True) as client:
+        client.delete_automation(found[0][1])
     assert found[0] == found[1]
     assert set(found[0][0]) == set(POOLS.values())
     assert len(found[0][2]) == 9
