@@ -27,6 +27,7 @@ from storage.root import Root
 
 Summary = dict[str, Any]
 _POLL_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -101,8 +102,14 @@ class Children:
 
         Raises StageFailed, naming its flow run, where it did not complete.
         """
+        late = time.monotonic() + _PATIENCE_SECONDS
         while not self.has_ended(stage):
             time.sleep(_POLL_SECONDS)
+            standing = self._running[stage]
+            if time.monotonic() > late and standing.state is not None and standing.state.is_scheduled():
+                late = float("inf")
+                told = "%s: no worker has taken its flow run %s for a minute; start one with: tritrack worker %s"
+                _log.warning(told, stage, standing.name, stage)
         run = self._running.pop(stage)
         assert run.state is not None, "an ended run has a state"
         if run.state.type != StateType.COMPLETED:
