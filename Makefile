@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := constraints.lock
 
-.PHONY: demo test test-ui test-stack audit chaos chaos-train hostile bench-storage bench-scale bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
+.PHONY: demo test test-long test-ui test-stack audit chaos chaos-train hostile bench-storage bench-scale bench-overhead bench-download bench-duplicates bench-track bench-shards bench-reader bench-train bench-evaluate learn check clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo
 	$(BIN)/tritrack demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest -m "not browser and not stack" -n 3 --dist worksteal
+	$(BIN)/pytest -m "not browser and not stack and not long" -n 3 --dist worksteal
 
 # Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
+# What takes a minute and more each: kills and faults in every stage, memory on a long video, ranks on two machines.
+test-long: $(VENV)/.test
+	$(BIN)/pytest -m long
+
 # `make test-ui UI='retried or schedule'` runs those alone.
 UI ?=
 test-ui: $(VENV)/.test

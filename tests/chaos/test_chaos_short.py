@@ -14,7 +14,7 @@ from tests.chaos.records import Order, Place
 from tests.chaos.world import write_world
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kills_and_faults_change_nothing(
     s3_endpoint: str, s3_root_url: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

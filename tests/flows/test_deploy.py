@@ -9,10 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -20,7 +23,6 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed as StateCompleted
 from prefect.states import Running
@@ -158,8 +160,17 @@ def test_a_run_whose_heart_stopped_is_crashed_and_one_that_ended_is_not(on_serve
         died, ended = (client.create_flow_run(_idle, state=Running()) for _ in range(2))
         # Events of a run that ends: its last heartbeat may arrive after its end.
         client.set_flow_run_state(ended.id, StateCompleted())
-        for run in (died, ended):
-            emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        beats = [
+            {
+                "occurred": datetime.now(UTC).isoformat(),
+                "event": "prefect.flow-run.heartbeat",
+                "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
+                "id": str(uuid4()),
+            }
+            for run in (died, ended)
+        ]
+        # Not by `emit_event`: it tells whichever server this process spoke to first.
+        httpx.post(f"{on_server.api}/events", json=beats, timeout=30).raise_for_status()
         wait_until(lambda: on_server.state(str(died.id)) == "CRASHED", 60)
         assert on_server.state(str(ended.id)) == "COMPLETED"
         (automation,) = client.read_automations_by_name(DEAD_RUNS)

@@ -12,7 +12,7 @@ from tests.bench.longvideo import LIMIT_BYTES, store_long_video, watch
 MINUTES = 3.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_bounded_on_a_long_video(tmp_path: Path) -> None:
     if not Path("/proc/self/status").exists():
         pytest.skip("a process's memory is read from Linux's /proc")

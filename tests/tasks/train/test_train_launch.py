@@ -122,7 +122,7 @@ def test_objective_with_parameters_goes_on_bit_equal_and_stays_out_of_the_export
     assert metrics["loss"].null_count == metrics["mean_cosine"].null_count == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_of_which_one_is_killed_train_as_two_machines_do(
     root: Root, make_triplets: MakeTriplets, small_config: TrainConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
