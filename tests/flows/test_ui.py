@@ -87,10 +87,10 @@ def _press(page: Page, server: Server, run: str, state: str, button: str) -> Non
     page.goto(f"{server.url}/runs/flow-run/{run}")
     page.get_by_text(state).first.wait_for()
     page.get_by_role("button", name=button, exact=True).first.click()
-    close = page.get_by_role("button", name="Close", exact=True)
-    close.wait_for()  # the dialog stands
-    page.get_by_role("button", name="Retry" if button == "Retry" else "Confirm", exact=True).last.click()
-    close.wait_for(state="detached")
+    dialog = page.locator("#p-modal-teleport-target")
+    confirm = dialog.get_by_role("button", name="Retry" if button == "Retry" else "Confirm", exact=True)
+    confirm.click()
+    confirm.wait_for(state="detached")
     page.goto("about:blank")  # a run's graph, drawn without a GPU, would take a third of a core meanwhile
 
 
