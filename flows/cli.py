@@ -14,27 +14,22 @@ from rich.console import Console
 from flows.cli_costs import cost_commands
 from flows.cli_evaluation import evaluation_commands
 from flows.cli_networks import network_commands
+from flows.cli_serving import serving_commands
 from flows.failing import StageFailed
 from flows.options import (
     KEEP,
     LOOK,
     RUN,
-    SERVE,
-    ChildMetricsPortOption,
     DatasetOption,
     ForceOption,
     FromStageOption,
     JsonOption,
     LogFormatOption,
     MetricsPortOption,
-    NightlyOption,
-    NotifyOption,
     OnlyFailedOption,
     OnlyOption,
     RootOption,
     SetOption,
-    StageLimitOption,
-    TimezoneOption,
     VerboseOption,
     described,
 )
@@ -260,6 +255,7 @@ def show(
 app.add_typer(evaluation_commands)
 app.add_typer(network_commands)
 app.add_typer(cost_commands)
+app.add_typer(serving_commands)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -331,71 +327,6 @@ def gc(
     maintain.run_gc(
         _root(root), _console, delete=delete, grace_seconds=grace_seconds, keep_versions=keep_versions, as_json=as_json
     )
-
-
-@app.command(rich_help_panel=SERVE)
-@described("retry")
-def deploy(
-    description: Description,
-    nightly: NightlyOption = None,
-    timezone: TimezoneOption = "UTC",
-    notify: NotifyOption = None,
-    limit: StageLimitOption = None,
-    pool_type: Annotated[
-        str, typer.Option(help="Type of work pools that are not there yet: process, kubernetes, ...")
-    ] = "process",
-) -> None:
-    """Register work pools, deployments, limits and automations with a Prefect server. Safe to repeat."""
-    from flows import deploy as deploying
-
-    serving = deploying.Serving(nightly, timezone, notify, pool_type, tuple(limit or ()))
-    deploying.deploy(description, serving, _console)
-
-
-@app.command(rich_help_panel=SERVE)
-def worker(
-    stages: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[STAGE]...", help="pipeline, download, track, shard, train, evaluate; none: all."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Flow runs of a stage at once on this machine.")] = None,
-    log_format: LogFormatOption = "text",
-    metrics_port: ChildMetricsPortOption = None,
-) -> None:
-    """Run what the Prefect server schedules for these stages, on this machine, until interrupted."""
-    from flows import worker as working
-
-    working.run_workers(stages or (), limit)
-
-
-@app.command(rich_help_panel=SERVE)
-@described("retry")
-def serve(
-    description: Description,
-    nightly: NightlyOption = None,
-    timezone: TimezoneOption = "UTC",
-    notify: NotifyOption = None,
-    limit: StageLimitOption = None,
-    log_format: LogFormatOption = "text",
-    metrics_port: ChildMetricsPortOption = None,
-) -> None:
-    """`deploy` and `worker` in one, for one machine: register with a Prefect server, and run what its UI starts."""
-    from flows import deploy as deploying
-    from flows import worker as working
-
-    deploying.deploy(description, deploying.Serving(nightly, timezone, notify, limits=tuple(limit or ())), _console)
-    working.run_workers((), None)
-
-
-@app.command(rich_help_panel=SERVE)
-def server(
-    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback, set a password.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI and the API.")] = 4200,
-) -> None:
-    """Start a Prefect server with what a nightly schedule needs: old runs are removed, nothing is sent out."""
-    from flows import server as serving
-
-    serving.run_server(host, port)
 
 
 @app.command(rich_help_panel=RUN)
