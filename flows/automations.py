@@ -18,8 +18,6 @@ BAD_NIGHTS, DEAD_RUNS = "tritrack: bad nights", "tritrack: dead runs"
 HEARTBEATS_MISSED = 3
 _SUBJECT = "Tritrack: {{ event.payload.dataset }}, night of {{ event.payload.started[:10] }}"
 _BODY = "{{ event.payload.message }}"
-_ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Cached", "Marked", "Refused", "Skipped")
-_WAITS = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "Pending", "AwaitingConcurrencySlot")
 
 
 def crash_dead_runs(seconds: float) -> None:
@@ -32,15 +30,13 @@ def crash_dead_runs(seconds: float) -> None:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    heartbeat = "prefect.flow-run.heartbeat"
-    states = {f"prefect.flow-run.{state}" for state in (*_ENDS, *_WAITS)}
     _put(
         AutomationCore(
             name=DEAD_RUNS,
             description="Marks a flow run as Crashed whose heartbeat stopped; made by `tritrack deploy`.",
             trigger=EventTrigger(
-                after={heartbeat},
-                expect={heartbeat, *states},
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.*"},  # a change of its state, whatever its name, is a sign of life too
                 match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
                 for_each={"prefect.resource.id"},
                 posture=Posture.Proactive,
