@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from prefect.context import FlowRunContext
-
 from flows.forms import unflatten
 from flows.selection import select, videos_of
 from flows.sources import given_sources
+from flows.this_run import this_flow_run
 from storage.forgetting import forget_units
 from storage.history import UnitName
 from storage.root import Root
@@ -24,11 +23,10 @@ _log = logging.getLogger(__name__)
 
 def run_created() -> str:
     """When the present flow run was created (ISO 8601, UTC); a retry of it is no later one."""
-    context = FlowRunContext.get()
-    assert context is not None, "called from a flow"
-    assert context.flow_run is not None, "which runs"
-    assert context.flow_run.created is not None, "the server says when"
-    return context.flow_run.created.astimezone(UTC).isoformat(timespec="seconds")
+    run = this_flow_run()
+    assert run is not None, "called from a flow"
+    assert run.created is not None, "the server says when"
+    return run.created.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def forget(

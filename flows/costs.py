@@ -97,9 +97,10 @@ def sum_up_runs(runs: Sequence[tuple[LedgerFile, pa.Table]], draws: int = _DRAWS
 def last_run(root: Root, stage: str, dataset: str) -> RunCost | None:
     """The newest run of a stage on a data set that is in the ledger, of the last few; None where there is none."""
     files = [file for file in ledger_files(root) if file.flow == stage][-_LOOKED_AT:]
-    for run in reversed(list(read_ledger(root, files))):
-        if run[1].slice(0, 1).to_pylist()[0]["dataset"] == dataset:
-            return sum_up_runs([run], _FEWEST_DRAWS)
+    for file in reversed(files):  # one after the other: a run over many videos has a long table
+        for run in read_ledger(root, [file]):
+            if run[1].slice(0, 1).to_pylist()[0]["dataset"] == dataset:
+                return sum_up_runs([run], _FEWEST_DRAWS)
     return None
 
 
@@ -234,8 +235,10 @@ def show_comparison(url: str, names: Sequence[str], console: Console, *, as_json
         table.add_row(
             "units a second", _rate(first), _rate(second), _ratio(first.units_per_second, second.units_per_second)
         )
-        table.add_row("median seconds a unit", _interval(first.unit_seconds), _interval(second.unit_seconds), "")
-        table.add_row("  second - first", "", _interval(one.change, sign="+"), _verdict(one.change))
+        table.add_row(
+            "median seconds a unit", interval_in_words(first.unit_seconds), interval_in_words(second.unit_seconds), ""
+        )
+        table.add_row("  second - first", "", interval_in_words(one.change, "+.3g"), _verdict(one.change))
         for name in ("bytes_in", "bytes_out", "peak_bytes"):
             values = getattr(first, name), getattr(second, name)
             table.add_row(name.replace("_", " "), *map(size_in_words, values), _ratio(*values))
@@ -248,12 +251,13 @@ def _rate(run: RunCost) -> str:
     return f"{run.units_per_second:.3g}"
 
 
-def _interval(found: Interval | None, sign: str = "") -> str:
+def interval_in_words(found: Interval | None, form: str = ".3g") -> str:
+    """A figure and its interval, each in a format of `format`; nothing where there is none."""
     if found is None:
         return ""
     if found.low is None or found.high is None:
-        return f"{found.value:{sign}.3g}"
-    return f"{found.value:{sign}.3g} ({found.low:{sign}.3g} to {found.high:{sign}.3g})"
+        return f"{found.value:{form}}"
+    return f"{found.value:{form}} ({found.low:{form}} to {found.high:{form}})"
 
 
 def _ratio(first: float, second: float) -> str:

@@ -16,16 +16,18 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from flows.plan import StageFailed
+from flows.this_run import this_flow_run
 from storage.layout import summary_path
 from storage.root import Root
 
 Summary = dict[str, Any]
+"""What a stage flow returns: stage, dataset, version, committed, cached, failed, seconds, counts, note, pending."""
+
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 def is_deployed() -> bool:
     """Whether this process runs a deployment's flow run, and so has workers beside it."""
-    context = FlowRunContext.get()
-    return bool(context and context.flow_run and context.flow_run.deployment_id)
+    run = this_flow_run()
+    return bool(run and run.deployment_id)
 
 
 @contextmanager
@@ -49,8 +51,7 @@ def stages_apart(root: Root) -> Iterator[Children | None]:
 
 def keep_summary(root: Root, summary: Summary) -> Summary:
     """The summary that a stage returns; left in the store for the flow run that started this one, where one did."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context else None
+    run = this_flow_run()
     if run and run.deployment_id and run.parent_task_run_id:
         root.write_bytes(summary_path(str(run.id)), json.dumps(summary).encode())
     return summary

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.configuration import StageConfig
+from flows.forms import SECTIONS
+from tasks.configuration import StageConfig, enters_key
 from tasks.presets import RunConfig
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def show_parameters(section: str, console: Console, *, as_json: bool) -> None:
 
 def _all_parameters() -> Iterator[Parameter]:
     for name, info in RunConfig.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, StageConfig):
-            yield from _section(name, info.annotation)
+        if name in SECTIONS:
+            yield from _section(name, SECTIONS[name])
         else:
             schema = RunConfig.model_json_schema()["properties"][name]
             yield Parameter(name, info.default, _allowed(schema), info.description or "", True)
@@ -63,7 +64,7 @@ def _all_parameters() -> Iterator[Parameter]:
 def _section(section: str, model: type[StageConfig]) -> Iterator[Parameter]:
     properties = model.model_json_schema()["properties"]
     for name, info in model.model_fields.items():
-        in_key = section != "execution" and (info.json_schema_extra or {}) != {"in_key": False}
+        in_key = section != "execution" and enters_key(info)
         yield Parameter(f"{section}.{name}", info.default, _allowed(properties[name]), info.description or "", in_key)
 
 

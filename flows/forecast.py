@@ -13,8 +13,7 @@ from flows.measured import SCALES, Measured, Rates, Work, measure
 from storage.root import Root, RootError, open_root
 from storage.versions import Version, dataset_names, latest_version
 from tasks.bootstrap import Interval
-from tasks.download.config import DownloadConfig
-from tasks.download.hosts import SITES, Site, host_of
+from tasks.download.hosts import host_of, site_of
 from tasks.presets import RunConfig
 
 if TYPE_CHECKING:
@@ -137,6 +136,7 @@ class _Job:
                 return 1.0
 
     def line(self, work: Work, measured: Measured) -> Line:
+        """All that one kind of work takes."""
         amount, units = self.amount(work), self.units(work, measured)
         busy = _linear(measured.rate, amount / _HOUR_SECONDS, measured.overhead_each * units / _HOUR_SECONDS)
         hours = _linear(busy, 1 / self.side_by_side(work, measured))
@@ -166,6 +166,7 @@ class _Job:
         return 1 if work == "train" else self.asked.workers
 
     def units(self, work: Work, measured: Measured) -> int:
+        """How many units it makes."""
         match work:
             case "download" | "track":
                 return self.asked.videos
@@ -176,6 +177,7 @@ class _Job:
         return 1
 
     def stored(self, work: Work, measured: Measured, amount: float) -> float:
+        """Bytes that are kept of it."""
         if work == "train":
             return measured.stored_each
         if work != "download":
@@ -195,12 +197,14 @@ class _Job:
         return ((host, number / found.total()) for host, number in found.items() if host)
 
     def hours_of(self, host: str, share: float, measured: Measured) -> float:
-        connections, per_hour, pause = _limits(host, self.config.download)
-        sources = self.asked.videos * share
-        at_once = sources * (measured.rate.value + measured.overhead_each) / connections
-        return max(at_once, sources * pause, sources / per_hour * _HOUR_SECONDS if per_hour else 0.0) / _HOUR_SECONDS
+        """The least that one host takes."""
+        site, sources = site_of(host, self.config.download), self.asked.videos * share
+        at_once = sources * (measured.rate.value + measured.overhead_each) / site.connections
+        by_the_hour = sources / site.per_hour * _HOUR_SECONDS if site.per_hour else 0.0
+        return max(at_once, sources * site.pause_seconds, by_the_hour) / _HOUR_SECONDS
 
     def assumptions(self) -> Iterator[str]:
+        """What the forecast takes for granted, a sentence each."""
         works, asked = self.rates.works, self.asked
         given = "as given" if asked.minutes is not None else "the mean of those that were tracked here"
         if self.video_seconds:
@@ -214,9 +218,9 @@ class _Job:
         yield f"totals go by means, since few long units cost most; {asked.workers} workers are kept busy, a core each"
         yield "every unit also costs what the ledger saw beside its work here: to look it up, to import, to commit"
         for host, share in sorted(self.hosts(), key=lambda one: -one[1])[:3]:
-            connections, per_hour, pause = _limits(host, self.config.download)
-            limits = f"{connections} at once" + (f", {per_hour} an hour" if per_hour else "")
-            limits += f", {pause:g} s between two" if pause else ""
+            site = site_of(host, self.config.download)
+            limits = f"{site.connections} at once" + (f", {site.per_hour} an hour" if site.per_hour else "")
+            limits += f", {site.pause_seconds:g} s between two" if site.pause_seconds else ""
             yield f"{share:.0%} of the sources are {host}'s, as here: {limits}"
         wanted = [one for one in self.version.sources.values() if not one.removed and (one.video or one.failure)]
         failed = sum(one.failure is not None for one in wanted)
@@ -240,13 +244,6 @@ def _of_devices(train: Measured, asked: Asked) -> str:
         f"a machine of {train.cores} cores, all of them busy" if train.cores else "a machine whose cores nobody noted"
     )
     return f"training was measured on {cores}"
-
-
-def _limits(host: str, config: DownloadConfig) -> tuple[int, int, float]:
-    """What a host is asked for: sources at once, an hour (0: no limit), seconds between two; as the governor does."""
-    site = SITES.get(host, Site())
-    connections = min(config.per_host_connections, site.connections or config.per_host_connections)
-    return connections, config.per_host_hour or site.per_hour, config.pause_seconds or site.pause_seconds
 
 
 def _linear(interval: Interval, factor: float, more: float = 0.0) -> Interval:
@@ -278,13 +275,14 @@ def show_forecast(description: Description, asked: Asked, console: Console, *, a
 def _show(told: Forecast, console: Console) -> None:
     from rich.table import Column, Table
 
+    from flows.costs import interval_in_words
     from flows.maintain import size_in_words
 
     head = ("units", "hours (95 %)", "CPU hours", "GPU hours", "stored", "requests", "measured")
     table = Table(Column("", no_wrap=True), *(Column(name, overflow="fold") for name in head))
     for line in told.lines:
         requests = "not known" if line.requests is None else f"{line.requests:,.0f}"
-        hours = (_range(line.hours), f"{line.cpu_hours:,.3g}", f"{line.gpu_hours:,.3g}")
+        hours = (interval_in_words(line.hours, ",.3g"), f"{line.cpu_hours:,.3g}", f"{line.gpu_hours:,.3g}")
         table.add_row(line.work, f"{line.units:,}", *hours, size_in_words(line.bytes), requests, line.measured)
     for work in told.missing:
         table.add_row(work, "", "not measured here")
@@ -301,9 +299,3 @@ def _show(told: Forecast, console: Console) -> None:
     console.print("Assumed:")
     for sentence in told.assumptions:
         console.print(f"- {sentence}", soft_wrap=True, highlight=False)
-
-
-def _range(hours: Interval) -> str:
-    if hours.low is None or hours.high is None:
-        return f"{hours.value:,.3g}"
-    return f"{hours.value:,.3g} ({hours.low:,.3g} to {hours.high:,.3g})"

@@ -49,7 +49,7 @@ def unflatten(fields: Mapping[str, Any]) -> RunConfig:
     sections: dict[str, Any] = {}
     for name, value in fields.items():
         section, _, field = name.partition("_")
-        if section in _SECTIONS:
+        if section in SECTIONS:
             sections.setdefault(section, {})[field] = value
         else:
             sections[name] = value
@@ -69,14 +69,14 @@ def _section_models() -> dict[str, type[StageConfig]]:
     }
 
 
-_SECTIONS = _section_models()
+SECTIONS = _section_models()
 
 
 def _parameters(sections: tuple[str, ...]) -> list[inspect.Parameter]:
     parameters = []
     for section in sections:
-        if section in _SECTIONS:
-            fields = _SECTIONS[section].model_fields
+        if section in SECTIONS:
+            fields = SECTIONS[section].model_fields
             parameters += [_parameter(f"{section}_{name}", info) for name, info in fields.items()]
         else:
             parameters.append(_parameter(section, RunConfig.model_fields[section]))

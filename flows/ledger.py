@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.metrics import count_unit
+from flows.this_run import this_flow_run
 from storage.ledger import UNIT_SCHEMA, StageRun, write_ledger
+from storage.processes import host_name, num_cores
 from storage.root import Root, RootError
 from tasks.batch import Outcome, Unit, failed
 from tasks.records import Dropped, Paused
@@ -53,7 +52,7 @@ class Ledger:
         run, parent = self._flow_runs
         seconds = time.monotonic() - self._clock
         ended = kind.__name__ if kind else ""
-        host, cores = socket.gethostname(), _cores()
+        host, cores = host_name(), num_cores()
         stage_run = StageRun(self.flow, self.dataset, run, parent, host, cores, self._started, seconds, ended)
         try:
             write_ledger(self.root, stage_run, pa.Table.from_batches(self._rows, UNIT_SCHEMA))
@@ -130,12 +129,8 @@ def _video_seconds(facts: Mapping[str, Any]) -> float | None:
 
 def _flow_runs() -> tuple[str, str]:
     """Ids of this flow run and of the one that called it; empty where there is none."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    run = this_flow_run()
+    if run is None:
         return "", ""
-    is_called = context.flow_run.parent_task_run_id is not None
-    return str(context.flow_run.id), str(flow_run.parent_flow_run_id) if is_called else ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    is_called = run.parent_task_run_id is not None
+    return str(run.id), str(flow_run.parent_flow_run_id) if is_called else ""

@@ -8,10 +8,10 @@ from prefect import flow
 
 from flows.again import run_created
 from flows.code import require_deployed_code
-from flows.deployed import stages_apart
+from flows.deployed import Summary, stages_apart
 from flows.forms import form
 from flows.parameters import STAGES, Dataset, Force, FromStage, Only, OnlyFailed, RootUrl, Sources
-from flows.stages import Summary, Wanted, run_stages
+from flows.stages import Wanted, run_stages
 from storage.root import open_root
 
 

@@ -11,22 +11,22 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.context import FlowRunContext
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
 from pydantic import Field
 
 from flows.claim import claim_refresh
 from flows.code import require_deployed_code
-from flows.deployed import stages_apart
+from flows.deployed import Summary, stages_apart
 from flows.forms import form, unflatten
 from flows.judgement import judge_night
 from flows.nights import markdown_of, measure_night, settings_digests, sum_up
 from flows.parameters import STAGES, Dataset, Only, RootUrl, Sources
 from flows.resolve import resolve
 from flows.retraining import Retraining, decide_training
-from flows.stages import Summary, run_stages
+from flows.stages import run_stages
+from flows.this_run import this_flow_run
 from storage.leases import Lease
 from storage.nights import Night, read_nights, write_night
 from storage.root import Root, open_root
@@ -136,7 +136,7 @@ class _Night:
         return Completed(message=told, data=self.summaries)
 
     def _measured(self, failed: str) -> Night:
-        run = _flow_run()
+        run = this_flow_run()
         due = run.expected_start_time if run else None
         night = Night(
             dataset=self.dataset,
@@ -162,7 +162,7 @@ def _missed(root: Root, dataset: str) -> str:
 
     After an outage Prefect starts every run that was missed. One that a person started, or starts again, is none.
     """
-    run = _flow_run()
+    run = this_flow_run()
     if run is None or not run.auto_scheduled or run.run_count > 1 or run.expected_start_time is None:
         return ""
     due = run.expected_start_time
@@ -171,11 +171,6 @@ def _missed(root: Root, dataset: str) -> str:
         return ""
     began = newest[0].started[:19]
     return f"it was due at {due.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z, and a night has begun since ({began}Z)"
-
-
-def _flow_run() -> FlowRun | None:
-    context = FlowRunContext.get()
-    return context.flow_run if context else None
 
 
 def _publish(nights: list[Night], told: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.again import forget
-from flows.deployed import Children
+from flows.deployed import Children, Summary
 from flows.download import download
 from flows.evaluate import evaluate
 from flows.forms import select, unflatten
@@ -24,9 +24,6 @@ from storage.versions import Version, latest_version
 from tasks.presets import RunConfig
 
 _MOST_WAVES = 16  # each costs two flow runs, and tracking is hardly ever idle with so many
-
-Summary = dict[str, Any]
-"""What a stage flow returns: stage, dataset, version, committed, cached, failed, seconds, counts, note, pending."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which process is meant: a process id says so only together with its machine, boot, container and time of start."""
+"""Where a process runs, and which one is meant: an id says so only with its machine, boot, container and start."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _SAME_START_SECONDS = 2.0  # the kernel gives the time of boot in whole seconds,
 @functools.cache
 def host_name() -> str:
     return socket.gethostname()
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

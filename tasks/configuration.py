@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from storage.keys import JSON
@@ -34,10 +35,14 @@ def outside_key(default: Any, description: str, **bounds: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"in_key": False}, **bounds)
 
 
+def enters_key(field: FieldInfo) -> bool:
+    """Whether a field of a stage's configuration is part of its units' keys."""
+    return (field.json_schema_extra or {}) != {"in_key": False}
+
+
 def key_parameters(config: StageConfig) -> dict[str, JSON]:
     """The fields that enter the key, as JSON."""
-    fields = type(config).model_fields
-    kept = {name for name, field in fields.items() if (field.json_schema_extra or {}) != {"in_key": False}}
+    kept = {name for name, field in type(config).model_fields.items() if enters_key(field)}
     return config.model_dump(mode="json", include=kept)
 
 

@@ -18,6 +18,7 @@ _LEAVE_SECONDS = 5.0
 
 
 def main() -> int:
+    """Start it, tell its address, and end it in order; returns the exit code."""
     import ray
 
     with tempfile.TemporaryDirectory(prefix="tritrack-ray-") as scratch:
@@ -31,7 +32,8 @@ def main() -> int:
                 logging_level=logging.ERROR,
                 _temp_dir=scratch,
             )
-            print(ray.get_runtime_context().gcs_address, flush=True)
+            sys.stdout.write(f"{ray.get_runtime_context().gcs_address}\n")
+            sys.stdout.flush()
             sys.stdin.read()
         finally:
             family = psutil.Process().children(recursive=True)

@@ -22,7 +22,6 @@ from tasks.download.hosts import (
     ASKED_SECONDS,
     BLOCKED_SECONDS,
     SILENT_SECONDS,
-    SITES,
     HostState,
     Site,
     claim,
@@ -31,6 +30,7 @@ from tasks.download.hosts import (
     register_of,
     reopen,
     room_at,
+    site_of,
     to_record,
 )
 from tasks.records import Dropped
@@ -130,8 +130,7 @@ class Governor:
     def _start(self, host: _Host) -> int:
         host.running += 1
         host.claimed -= 1
-        pause = self._config.pause_seconds or host.site.pause_seconds
-        host.next_start = time.monotonic() + pause * self._random.uniform(0.5, 1.5)
+        host.next_start = time.monotonic() + host.site.pause_seconds * self._random.uniform(0.5, 1.5)
         return host.waiting.popleft()
 
     def _pause(self, host: _Host) -> float:
@@ -145,10 +144,9 @@ class Governor:
             pause = self._hold_or_wait(host, host.state.reason, host.state.closed_until)
             self.refusals |= {host.held} - {""}
             return pause
-        allowed = min(self._config.per_host_connections, host.site.connections or self._config.per_host_connections)
-        if host.running >= (1 if host.state.streak else allowed):
+        if host.running >= (1 if host.state.streak else host.site.connections):
             return float("inf")  # the end of one wakes whoever waits
-        if host.claimed <= 0 and (per_hour := self._config.per_host_hour or host.site.per_hour):
+        if host.claimed <= 0 and (per_hour := host.site.per_hour):
             self._claim(host, now, per_hour)
             if host.claimed <= 0 and host.running:
                 return float("inf")  # one that is found in storage gives its place back
@@ -202,7 +200,7 @@ class Governor:
 
     def _host(self, name: str) -> _Host:
         if name not in self._hosts:
-            host = _Host(name, SITES.get(name, Site()), HostState())
+            host = _Host(name, site_of(name, self._config), HostState())
             if name in self._blocked:
                 host.held = f"{name}: {self._blocked[name]}"
                 self.refusals.add(host.held)

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from tasks.download.config import DownloadConfig
+
 _HOUR_SECONDS = 3600.0
 # How long a host is left alone, doubled each time that it says so again: where it named a time; where it did not
 # (YouTube keeps a guest's address blocked for up to an hour, yt-dlp wiki, "Extractors"); where it does not answer.
@@ -35,6 +37,16 @@ SITES: Mapping[str, Site] = {"youtube.com": Site(per_hour=300, connections=2, pa
 _ALIASES = {"youtu.be": "youtube.com", "youtube-nocookie.com": "youtube.com"}
 _AUTHORITY = re.compile(r"[/?#\\]")
 _SEARCHES = {"ytsearch": "youtube.com", "ytsearchdate": "youtube.com"}
+
+
+def site_of(host: str, config: DownloadConfig) -> Site:
+    """What a host is asked at most: as configured, and no more than it is known to bear."""
+    known = SITES.get(host, Site())
+    return Site(
+        config.per_host_hour or known.per_hour,
+        min(config.per_host_connections, known.connections or config.per_host_connections),
+        config.pause_seconds or known.pause_seconds,
+    )
 
 
 @dataclass(frozen=True)

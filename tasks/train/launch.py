@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from storage.keys import JSON, KeyDocument
 from storage.leases import Lease
 from storage.manifests import Manifest, read_manifest, require_manifest
+from storage.processes import num_cores
 from storage.root import Root
 from storage.shard_cache import cache_folder
 from tasks.records import Progress, no_progress
@@ -58,7 +59,7 @@ def train_network(
             return committed
         keep_document(root, document)
         threads, cache = int(os.environ.get("OMP_NUM_THREADS", "0")), str(cache_folder())
-        threads = threads or max(1, _num_cores() // config.ranks)
+        threads = threads or max(1, num_cores() // config.ranks)
         job = Job(root.url, triplets, config, document, device, threads, attempt, cache, seen or {})
         _train(root, job, progress)
         manifest = require_manifest(root, "train", document.key)
@@ -111,7 +112,3 @@ def _run_ranks(job: Job, progress: Progress) -> tuple[str, str] | None:
 def _newest_checkpoint(root: Root, job: Job) -> str:
     """Its path; empty where there is none yet."""
     return next(iter(checkpoint_paths(root, job.document.key)), "")
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flows.deployed import Summary
 from flows.estimator import with_estimator
 from flows.forms import unflatten
 from flows.plan import plan_download, plan_evaluate, plan_shard, plan_track, plan_train, shard_stage, unit_name
 from flows.record import record_download, record_shard, record_track, record_units, unit_entry
-from flows.stages import Summary
 from storage.keys import JSON
 from storage.manifests import commit
 from storage.root import Root, open_root

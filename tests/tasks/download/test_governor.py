@@ -145,9 +145,7 @@ def test_pauses_between_two_sources_of_a_host_are_jittered(root: Root, clock: Cl
 
 
 def test_a_known_site_is_asked_as_it_bears(root: Root, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "tasks.download.governor.SITES", {"a.example": Site(per_hour=3, connections=1, pause_seconds=2)}
-    )
+    monkeypatch.setattr("tasks.download.hosts.SITES", {"a.example": Site(per_hour=3, connections=1, pause_seconds=2)})
     drive = Drive(clock, _always)
     assert len(drive.run(Governor(root, DownloadConfig()), _units(5))) == 3
     assert drive.most["a.example"] == 1
