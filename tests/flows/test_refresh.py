@@ -200,7 +200,7 @@ def test_a_scheduled_run_that_was_missed_is_skipped(
     late = {"auto_scheduled": True, "run_count": 1, "expected_start_time": datetime.now(UTC) - timedelta(hours=1)}
     write_night(root, Night("the.night_1", (datetime.now(UTC) - timedelta(minutes=5)).isoformat()))
     run = SimpleNamespace(id="run", **{**late, **changes})
-    monkeypatch.setattr(module, "_flow_run", lambda: run)
+    monkeypatch.setattr(module, "this_flow_run", lambda: run)
     state = start()
     assert (state.type, state.name) == ("COMPLETED", name)
     assert (len(web.calls), len(read_nights(root, "the.night_1"))) == ((0, 1) if name == "Skipped" else (1, 2))
