@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,7 +48,7 @@ def clip(
     rotation: int = 0,
 ) -> bytes:
     """A clip as bytes. `times`: of each frame, in 1/`rate` s (0, 1, 2, ... where None). `sound`: an audio codec."""
-    with tempfile.TemporaryDirectory(prefix="tritrack-hostile-") as folder, _quiet(codec):
+    with tempfile.TemporaryDirectory(prefix="tritrack-hostile-") as folder:
         path = Path(folder) / "clip"
         with av.open(str(path), "w", format=container, options=_BITEXACT | dict(container_options or {})) as output:
             stream = output.add_stream(
@@ -95,24 +92,6 @@ def sound_only(container: str, codec: str, seconds: float = 0.5) -> bytes:
             output.mux(track.encode(_silence(int(8000 * seconds))))
             output.mux(track.encode())
         return path.read_bytes()
-
-
-@contextlib.contextmanager
-def _quiet(codec: str) -> Iterator[None]:
-    """SVT-AV1 writes 26 lines to the standard error of the process, whatever it is told."""
-    if codec != "libsvtav1":
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def audio_with_cover(container: str) -> bytes:

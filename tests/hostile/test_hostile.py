@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def test_the_corpus_is_the_same_at_each_call() -> None:
         return {each.name: hashlib.sha256(each.data or b"").hexdigest() for each in make_corpus(_PLACE)}
 
     assert digests() == digests()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # no encoder may take the machine from the tests beside it
 
 
 def test_a_hang_is_counted_and_the_lane_goes_on(tmp_path: Path) -> None:
