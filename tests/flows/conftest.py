@@ -154,15 +154,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def prefect_server(home: Path) -> Iterator[Server]:
     """The server behind the fixture, for benchmarks too."""
     home.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = prefect_environment(home) | {"PREFECT_UI_API_URL": f"{url}/api"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with running(command, environment, home / "server.log"):
-        wait_until(lambda: _answers(f"{url}/api/health"), _START_SECONDS)
+        wait_until(lambda: answers(f"{url}/api/health"), _START_SECONDS)
         yield Server(url, home, environment | {"PREFECT_API_URL": f"{url}/api"})
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")
@@ -191,7 +197,8 @@ def quick() -> list[str]:
     return [part for name, value in fields.items() for part in ("--set", f"{name}={value}")]
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a GET there ends with 200."""
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:

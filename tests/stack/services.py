@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from tests.chaos.s3 import s3_server, s3_variables
-from tests.flows.conftest import Server, prefect_environment, running, wait_until
+from tests.flows.conftest import Server, answers, free_port, prefect_environment, running, wait_until
 
 _START_SECONDS = 180
 _SETTINGS = {"database": "name"}  # of Prefect, where they are called other than an argument of asyncpg
@@ -56,7 +55,7 @@ class Stack:
 @contextmanager
 def stack(folder: Path) -> Iterator[Stack]:
     """Start all services, with secrets of their own; ended when left."""
-    secret, port = secrets.token_hex(16), _free_port()
+    secret, port = secrets.token_hex(16), free_port()
     auth, url = f"tritrack:{secret}-api", f"http://127.0.0.1:{port}"
     with ExitStack() as entered:
         database = entered.enter_context(_postgres(folder, f"{secret}-database"))
@@ -73,7 +72,7 @@ def stack(folder: Path) -> Iterator[Stack]:
         }
         command = [sys.executable, "-m", "flows.cli", "server", "--port", str(port)]
         entered.enter_context(running(command, environment | serving, folder / "server.log"))
-        wait_until(lambda: _is_ready(url), _START_SECONDS)
+        wait_until(lambda: answers(f"{url}/api/ready"), _START_SECONDS)
         client = {
             "PREFECT_API_URL": f"{url}/api",
             "PREFECT_API_AUTH_STRING": auth,
@@ -105,7 +104,7 @@ def _postgres(folder: Path, password: str) -> Iterator[dict[str, Any]]:
 
     Postgres refuses root, so that it runs as its own user then, in a folder that this user reaches.
     """
-    port = _free_port()
+    port = free_port()
     user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
     place = Path(tempfile.mkdtemp(prefix="tritrack-postgres-"))
     try:
@@ -132,20 +131,6 @@ def _postgres(folder: Path, password: str) -> Iterator[dict[str, Any]]:
         shutil.rmtree(place)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/api/ready", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
