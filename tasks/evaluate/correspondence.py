@@ -84,25 +84,31 @@ def carried(
 
 
 def cell_labels(mask: npt.NDArray[np.uint8], objects: list[int], cells: tuple[int, int]) -> torch.Tensor:
-    """A mask (H, W) as the shares (1 + objects, h, w) that the background and each object have in each cell."""
-    layers = torch.from_numpy(np.stack([mask == number for number in objects]))[None].float()
-    shares = functional.interpolate(layers, size=cells, mode="area")[0]
+    """A mask (H, W) as the shares (1 + objects, h, w) that the background and each object have in each cell.
+
+    One object after the other, as `mask_of`, so that many in a large frame ask for no more memory than one.
+    """
+    layers = (torch.from_numpy(mask == number)[None, None].float() for number in objects)
+    shares = torch.cat([functional.interpolate(layer, size=cells, mode="area")[0] for layer in layers])
     return torch.cat([1 - shares.sum(dim=0, keepdim=True), shares])
 
 
 def mask_of(labels: torch.Tensor, objects: list[int], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Labels (1 + objects, h, w) as a mask (H, W) uint8 of the objects' numbers.
 
-    Scaled up, each label stretched from 0 to 1 over the frame, and the largest one taken, as DINO does it.
+    Scaled up, each label stretched from 0 to 1 over the frame, and the largest one taken, as DINO does it; of equals
+    the first.
     """
-    scaled = np.stack([cv2.resize(one, size[::-1], interpolation=cv2.INTER_LINEAR) for one in labels.cpu().numpy()])
-    for one in scaled:
-        low, high = float(one.min()), float(one.max())
+    mask = np.zeros(size, np.uint8)
+    largest = np.full(size, -np.inf, np.float32)
+    for number, label in zip([0, *objects], labels.cpu().numpy(), strict=True):
+        scaled = cv2.resize(label, size[::-1], interpolation=cv2.INTER_LINEAR)
+        low, high = float(scaled.min()), float(scaled.max())
         if high > 0:
-            one -= low
-            one /= max(high - low, 1e-12)
-    numbers: npt.NDArray[np.uint8] = np.asarray([0, *objects], np.uint8)[scaled.argmax(axis=0)]
-    return numbers
+            scaled = (scaled - low) / max(high - low, 1e-12)
+        above = scaled > largest
+        mask[above], largest[above] = number, scaled[above]
+    return mask
 
 
 def _tiles(length: int, radius: int) -> Iterator[tuple[slice, slice]]:

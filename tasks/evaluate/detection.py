@@ -147,7 +147,7 @@ class _Detectors:
     def scores(self, found: Mapping[str, Features]) -> dict[str, RegionScores]:
         """(P, C) by kind, of what `describe` gave."""
         return {
-            kind: (self.machines[kind].scores(features) if kind in self.machines else features).astype(np.float16)
+            kind: (self.machines[kind].scores(features) if kind in self.machines else features).astype(np.float32)
             for kind, features in found.items()
         }
 
@@ -247,13 +247,13 @@ def _write(
     Returns rows of DRAWN_SCHEMA, of the first images: their order was drawn by the seed.
     """
     pictures: list[dict[str, str | bytes]] = []
-    schema = pa.schema([("image", pa.string()), *((kind, pa.list_(pa.float16())) for kind in kinds)])
+    schema = pa.schema([("image", pa.string()), *((kind, pa.list_(pa.float32())) for kind in kinds)])
     with (
         pq.ParquetWriter(paths["detections.parquet"], DETECTIONS_SCHEMA, compression="zstd") as detections,
         pq.ParquetWriter(paths["region_scores.parquet"], schema, compression="zstd") as regions,
     ):
         rows: list[Row] = []
-        scores: list[dict[str, str | npt.NDArray[np.float16]]] = []
+        scores: list[dict[str, str | npt.NDArray[np.float32]]] = []
 
         def flush() -> None:
             if scores:

@@ -16,7 +16,7 @@ from tasks.evaluate.scores import SEED, Score, no_score, resampled_rows
 from tasks.evaluate.windows import Annotated
 from tasks.records import BOX
 
-RegionScores = npt.NDArray[np.float16]  # (P, C): more is more likely; kept as coarse as they are stored
+RegionScores = npt.NDArray[np.float32]  # (P, C): more is more likely
 
 DETECTIONS_SCHEMA = pa.schema(
     [
@@ -67,7 +67,7 @@ class Found:
         """
         best: list[tuple[float, str, list[float]]] = []
         for place, name in enumerate(self._classes):
-            of_class = scores[:, place].astype(np.float32)
+            of_class = scores[:, place]
             kept = suppress(shared, of_class, _SUPPRESSED_ABOVE, _MOST_OF_A_CLASS)
             boxes, mine = image.proposals[kept], image.classes == place + 1
             zeros = np.zeros(len(kept), np.int64)

@@ -152,7 +152,7 @@ def _stored_scores(file: Path, kinds: Sequence[str]) -> Iterator[tuple[str, dict
     with pq.ParquetFile(file) as table:
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=["image", *kinds]):
             for row in range(len(batch)):
-                scores = {kind: np.asarray(batch[kind][row].values, np.float16) for kind in kinds}
+                scores = {kind: np.asarray(batch[kind][row].values, np.float32) for kind in kinds}
                 yield batch["image"][row].as_py(), scores
 
 
@@ -167,4 +167,4 @@ def _of_image(
 
 
 def _mean(scores: Sequence[RegionScores]) -> RegionScores:
-    return np.asarray(np.stack(scores).astype(np.float32).mean(axis=0), np.float16)
+    return np.asarray(np.stack(scores).mean(axis=0), np.float32)

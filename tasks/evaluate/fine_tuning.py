@@ -118,10 +118,10 @@ def fine_tune(
     optimisers = {name: _optimiser(model, config) for name, model in models.items()}
     for model in models.values():
         model.train().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    losses = {name: deque[torch.Tensor](maxlen=_MEAN_STEPS) for name in models}
     first, state = attempts.newest()
     if first:
-        _restore(models, optimisers, state)
-    losses = {name: deque[torch.Tensor](maxlen=_MEAN_STEPS) for name in models}
+        _restore(models, optimisers, losses, state)
     means: dict[str, float] = {}
     batches = ahead(_batches(devkit, images, sorted(set(sides_px.values())), config, seed, first))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -136,7 +136,7 @@ def fine_tune(
                 means = {name: float(torch.stack(list(last)).mean()) for name, last in losses.items()}
                 _check(means, done)
             if done % config.detection_checkpoint_every_steps == 0:
-                attempts.save(done, _state(models, optimisers))
+                attempts.save(done, _state(models, optimisers, losses))
             progress(done, config.detection_steps, "fine-tuning")
     for model in models.values():
         model.eval()
@@ -177,11 +177,14 @@ def _optimiser(model: RegionClassifier, config: EvaluateConfig) -> torch.optim.S
 
 
 def _state(
-    models: Mapping[str, RegionClassifier], optimisers: Mapping[str, torch.optim.SGD]
+    models: Mapping[str, RegionClassifier],
+    optimisers: Mapping[str, torch.optim.SGD],
+    losses: Mapping[str, deque[torch.Tensor]],
 ) -> dict[str, torch.Tensor]:
-    """Weights and momentum of every model, by name."""
+    """Weights, momentum and last losses of every model, by name."""
     state: dict[str, torch.Tensor] = {}
     for kind, model in models.items():
+        state[f"{kind}.losses"] = torch.stack(list(losses[kind]))
         for name, parameter in model.named_parameters():
             state[f"{kind}.weights.{name}"] = parameter
             momentum = optimisers[kind].state.get(parameter, {}).get("momentum_buffer")
@@ -193,9 +196,11 @@ def _state(
 def _restore(
     models: Mapping[str, RegionClassifier],
     optimisers: Mapping[str, torch.optim.SGD],
+    losses: Mapping[str, deque[torch.Tensor]],
     state: Mapping[str, torch.Tensor],
 ) -> None:
     for kind, model in models.items():
+        losses[kind].extend(state[f"{kind}.losses"].to(next(model.parameters()).device))
         for name, parameter in model.named_parameters():
             with torch.no_grad():
                 parameter.copy_(state[f"{kind}.weights.{name}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -68,6 +69,18 @@ def test_labels_of_cells_are_shares_and_come_back_as_numbers() -> None:
     np.testing.assert_allclose(shares.sum(dim=0), np.ones((2, 3)))
     back = mask_of(cell_labels(mask, [3, 9], (16, 24)), [3, 9], (16, 24))
     np.testing.assert_array_equal(back, mask)
+
+
+def test_masks_are_those_of_all_labels_at_once() -> None:
+    """As DINO writes it: all labels scaled up and stretched, then the largest; of equals the first."""
+    labels = torch.rand(5, 6, 9, generator=torch.Generator().manual_seed(2))
+    labels[3], labels[4] = 0, labels[1]  # one that is nowhere, and a tie
+    scaled = np.stack([cv2.resize(one, (36, 24), interpolation=cv2.INTER_LINEAR) for one in labels.numpy()])
+    low, high = scaled.min(axis=(1, 2), keepdims=True), scaled.max(axis=(1, 2), keepdims=True)
+    stretched = np.where(high > 0, (scaled - low) / np.maximum(high - low, 1e-12), scaled)
+    expected = np.array([0, 2, 5, 7, 9])[stretched.argmax(axis=0)]
+    np.testing.assert_array_equal(mask_of(labels, [2, 5, 7, 9], (24, 36)), expected)
+    assert set(np.unique(expected)) == {0, 2, 5}
 
 
 def test_dense_features_have_a_vector_a_cell() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -128,6 +129,8 @@ def test_files_hold_the_best_detections_and_the_scores_of_all_regions(measured: 
     regions = read_table(measured.root, measured.manifest.files["region_scores.parquet"])
     found = dict(read_proposals(measured.root, measured.inputs.proposals, 60))
     assert regions.column_names == ["image", *KINDS]
+    shares = {regions.schema.field(kind).type.value_type for kind in KINDS}
+    assert shares == {pa.float32()}, "half as many bits would make one of all that a softmax is sure of"
     names = regions["image"].to_pylist()
     assert len(names) == 12
     for place, name in enumerate(names):
@@ -213,6 +216,7 @@ def test_a_killed_run_goes_on_with_fine_tuning_and_ends_in_the_same_scores(voc: 
     again = require_manifest(killed, "evaluate", unit.key)
     for name in ("scores.parquet", "region_scores.parquet", "detections.parquet"):
         assert again.files[name].sha256 == measured.manifest.files[name].sha256
+    assert again.facts["losses"] == measured.manifest.facts["losses"], "of the steps before the kill too"
     assert killed.names(f"evaluate/{unit.key}/attempts") == [], "the state goes once the unit is committed"
 
 
