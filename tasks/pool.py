@@ -29,6 +29,7 @@ _FORWARDED_LOGGERS = ("tasks", "storage")
 _LONGEST_WAIT_SECONDS = 3600.0
 _LONGEST_FOLDER = 73  # bytes: the fork server adds the name of a socket, of 34, and unix(7) allows 107
 _GRACE_SECONDS = 10.0  # for a call to end by its own alarm before its worker is killed
+_LEAVING_SECONDS = 1.0  # for a spent worker to leave before it is killed
 
 Take = Callable[[], int | float | None]
 """Which call may begin now: its index; or for how many seconds none may (a float); or None: no more will begin."""
@@ -60,7 +61,7 @@ class Reply:
     """What a call gave: its value, or the Dropped that ended its item; and what it logged.
 
     `paused`: what ran out, where the item is left for a later run. `error`: what else it raised. `spent`: the
-    worker is near a limit, and another takes its place. `usage`: what the call cost, where its worker lived to tell.
+    worker has met a limit, and another takes its place. `usage`: what the call cost, where its worker lived to tell.
     """
 
     value: Any = None
@@ -182,7 +183,7 @@ class WorkerPool:
         """What a worker answered; what killed it, where that was a limit; None where it died otherwise."""
         del self._busy[worker.process.sentinel]
         try:
-            reply: Reply = worker.pipe.recv() if worker.pipe.poll() else self._kill(worker)
+            reply = self._answer(worker)
         except (EOFError, ConnectionResetError):  # it is dead: by the CPU limit, or of something else
             worker.process.join()
             worker.pipe.close()
@@ -190,17 +191,24 @@ class WorkerPool:
             return Reply(dropped=self.limits.out_of_cpu()) if is_spent else None
         if reply.spent:
             worker.pipe.close()
+            worker.process.join(_LEAVING_SECONDS)
+            worker.process.kill()  # one that is held by a thread of what it did
             worker.process.join()
         else:
             self._idle.append(worker)
         return reply
 
-    def _kill(self, worker: _Worker) -> Reply:
-        """End a worker that is stuck where no alarm reaches it."""
-        if worker.process.exitcode is not None:
+    def _answer(self, worker: _Worker) -> Reply:
+        """What it sent, or that it is late: stuck where no alarm reaches it. Raises EOFError where it has died.
+
+        A process that dies closes its files one by one, and has an exit code last: none yet does not mean alive.
+        """
+        if worker.pipe.poll():
+            reply: Reply = worker.pipe.recv()
+            return reply
+        if worker.killed_at > time.monotonic():
             raise EOFError
         worker.process.kill()
-        worker.process.join()
         return Reply(dropped=self.limits.out_of_time(), spent=True)
 
     def _start(self) -> _Worker:
@@ -296,8 +304,8 @@ def _perform(call: Call, limits: Limits) -> Reply:
         return Reply(dropped=dropped, logs=tuple(records))
     except Paused as paused:
         return Reply(paused=str(paused), logs=tuple(records))
-    except OutOfTime:
-        return Reply(dropped=limits.out_of_time(), logs=tuple(records))
+    except OutOfTime:  # wherever the alarm came: in the middle of an import, or with a lock held
+        return Reply(dropped=limits.out_of_time(), logs=tuple(records), spent=True)
     except MemoryError as error:
         lift_memory()  # what the call holds is held until its frames are gone
         return Reply(dropped=limits.out_of_memory(error), logs=tuple(records), spent=True)

@@ -51,6 +51,22 @@ def test_time_of_a_call_that_waits() -> None:
     assert (dropped.kind, dropped.reason) == ("transient", "time_limit")
 
 
+def test_a_worker_that_an_alarm_interrupted_takes_no_other_call() -> None:
+    """It may have been in the middle of an import, or have held a lock."""
+    calls = [Call("os:getpid", ()), Call("time:sleep", (3600.0,)), Call("os:getpid", ())]
+    with WorkerPool(1, Limits(seconds=1.0)) as pool:
+        before, _, after = (reply.value for _, reply in pool.run(calls))
+    assert before != after
+
+
+@linux
+def test_a_worker_that_is_long_in_dying_is_told_by_what_killed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers are spawned, they are seen to end before they have an exit code."""
+    monkeypatch.setattr("tasks.pool._LONGEST_FOLDER", 0)
+    dropped = _with_others(Limits(cpu_seconds=60.0, seconds=60.0), Call("tests.workers:die_slowly", ()))
+    assert (dropped.kind, dropped.reason) == ("poison", "cpu_limit")
+
+
 def test_time_of_a_call_that_no_alarm_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.pool._GRACE_SECONDS", 2.0)  # and that is how long a worker may take to start
     dropped = _with_others(Limits(seconds=2.0), Call("tests.workers:sleep_deaf", (3600.0,)))
