@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 from prefect.client.base import PrefectHttpxSyncClient
 
 from tasks.world.config import WorldConfig
@@ -116,8 +120,24 @@ def prefect_environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect-home")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's database as it is when it was made: its migrations take ten seconds, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-database"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            making = home.with_suffix(".making")
+            subprocess.run(command, env=prefect_environment(making), check=True, stdout=subprocess.DEVNULL)
+            making.rename(home)
+    return home / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_home(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("prefect-home")
+    shutil.copy(database, home)
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -133,20 +153,30 @@ def tritrack(prefect_home: Path) -> Callable[..., subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="session")
-def harness() -> Iterator[None]:
+def harness(database: Path) -> Iterator[None]:
     """Flows called in this process find a Prefect server of their own: seconds less a run than a process each."""
     from prefect.testing.utilities import prefect_test_harness
 
     import flows  # noqa: F401  settings before Prefect is imported
 
-    with prefect_test_harness(server_startup_timeout=_START_SECONDS):
+    def folder() -> str:
+        place = tempfile.mkdtemp()
+        shutil.copy(database, Path(place) / "prefect-test.db")
+        return place
+
+    with (
+        mock.patch("prefect.testing.utilities.mkdtemp", folder),
+        prefect_test_harness(server_startup_timeout=_START_SECONDS),
+    ):
         yield
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`prefect server start` on a free port, with a home of its own."""
-    with prefect_server(tmp_path_factory.mktemp("server")) as started:
+    home = tmp_path_factory.mktemp("server")
+    shutil.copy(database, home)
+    with prefect_server(home) as started:
         yield started
 
 

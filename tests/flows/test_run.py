@@ -23,7 +23,7 @@ from storage.fsck import check
 from storage.root import open_root
 from storage.versions import latest_version
 from tasks.download.loopback import serve_folder
-from tests.flows.conftest import prefect_environment, wait_until
+from tests.flows.conftest import Server, prefect_environment, wait_until
 
 Tritrack = Callable[..., subprocess.CompletedProcess[str]]
 STAGES = ("download", "track", "shard", "train", "evaluate")
@@ -46,7 +46,7 @@ def _column(output: str, name: str) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_run_makes_a_report_and_the_next_does_nothing(
-    tritrack: Tritrack, clips: Path, quick: list[str], tmp_path: Path
+    tritrack: Tritrack, server: Server, clips: Path, quick: list[str], tmp_path: Path
 ) -> None:
     command = _run(clips, str(tmp_path / "root"), quick)
     first = tritrack(*command)
@@ -64,7 +64,7 @@ def test_a_run_makes_a_report_and_the_next_does_nothing(
     assert second.returncode == 0, second.stderr
     assert "Nothing to do: every unit is cached." in second.stdout
 
-    third = tritrack(*command, "--flow")
+    third = tritrack(*command, "--flow", PREFECT_API_URL=server.api)
     assert third.returncode == 0, third.stderr
     assert set(_column(third.stdout, "committed").values()) == {0}
     assert min(_column(third.stdout, "cached").values()) >= 1
@@ -115,7 +115,7 @@ def rubbish(clips: Path, tmp_path: Path) -> Path:
 
 
 def test_a_bad_list_costs_only_its_bad_lines(
-    tritrack: Tritrack, rubbish: Path, quick: list[str], tmp_path: Path
+    tritrack: Tritrack, server: Server, rubbish: Path, quick: list[str], tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
     names = ("good.mp4", "page.html", "empty.mp4", "torn.mp4", "sound.wav", "still.mp4", "missing.mp4")
@@ -124,9 +124,9 @@ def test_a_bad_list_costs_only_its_bad_lines(
         list_file.write_text("# seven lines, one of them good\n" + "".join(f"{address}/{name}\n" for name in names))
         allow = ["--set", 'download.allow_hosts=["127.0.0.1"]']
         command = ["run", "--root", str(root), "--sources", str(list_file), *quick, *allow]
-        done = tritrack(*command)
+        done = tritrack(*command, PREFECT_API_URL=server.api)
         assert done.returncode == 0, done.stderr + done.stdout
-        strict = tritrack(*command, "--set", "download.min_kept_share=0.5")
+        strict = tritrack(*command, "--set", "download.min_kept_share=0.5", PREFECT_API_URL=server.api)
     failures = all_failures(latest_version(open_root(str(root)), "default"))
     by_name = {item.rsplit("/", 1)[1]: failure for item, failure in failures.items()}
     assert set(by_name) == set(names) - {"good.mp4"}
@@ -153,20 +153,21 @@ def test_a_bad_list_costs_only_its_bad_lines(
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # seven runs
 def test_kill_9_in_every_stage_and_run_again(
-    clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
+    clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, server: Server, tritrack: Tritrack
 ) -> None:
-    """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, and the next
-    run goes on from what was committed."""
+    """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, its own Prefect
+    server included, and the next run goes on from what was committed."""
     root = tmp_path / "root"
     slow = ["--set", "train.steps=40", "--set", "execution.workers=1", "--set", "execution.batch_units=2"]
     command = _run(clips, str(root), quick, *slow)
     committed: dict[Path, int] = {}
     for stage in STAGES:
-        _kill_in(stage, command, root, tmp_path / f"{stage}.log", prefect_environment(prefect_home))
+        environment = prefect_environment(prefect_home) if stage == "track" else server.environment
+        _kill_in(stage, command, root, tmp_path / f"{stage}.log", environment)
         after = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
         assert committed.items() <= after.items(), "what was committed stays as it was"
         committed = after
-    again = tritrack(*command)
+    again = tritrack(*command, PREFECT_API_URL=server.api)
     assert again.returncode == 0, again.stderr + again.stdout
     assert committed.items() <= {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}.items()
     assert "Nothing to do" in tritrack(*command).stdout
