@@ -30,16 +30,16 @@ def run_created() -> str:
 
 
 def forget(
-    root: Root, dataset: str, stage: str, fields: Mapping[str, Any], *, before: str, sources: str = "", only: str = ""
+    root: Root, dataset: str, stage: str, fields: Mapping[str, Any], *, until: str, sources: str = "", only: str = ""
 ) -> None:
-    """Let a stage make again what the data set's newest version holds of it, where it was committed before a time.
+    """Let a stage make again what the data set's newest version holds of it, where it was committed until a time.
 
     `only`, of `sources`: a part of what download and track hold.
     """
     version = latest_version(root, dataset)
     units = _units_of(version, stage, unflatten(fields), sources, only)
-    if number := forget_units(root, units, before, f"{stage}: forced"):
-        _log.info("%s: %d units that were committed before %s are made again", stage, number, before)
+    if number := forget_units(root, units, until, f"{stage}: forced"):
+        _log.info("%s: %d units that were committed until %s are made again", stage, number, until)
 
 
 def _units_of(version: Version, stage: str, config: RunConfig, sources: str, only: str) -> set[UnitName]:

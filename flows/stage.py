@@ -94,7 +94,7 @@ def open_run(
     with Lease(opened, "run", holder) as lease, Ledger(opened, stage, dataset) as ledger:
         lease.wait_for_collectors()  # one at work now may change what the newest version is
         if force:
-            forget(opened, dataset, stage, fields, before=run_created(), sources=sources, only=only)
+            forget(opened, dataset, stage, fields, until=run_created(), sources=sources, only=only)
         yield Run(stage, opened, dataset, config, latest_version(opened, dataset), lease, ledger, started)
 
 

@@ -31,13 +31,13 @@ class Wanted:
     """What a user wants of a run beside what is missing.
 
     `from_stage`: the stages before it are left out. `only_failed`: download and track try what failed before, whatever
-    its class, and nothing else. `force_before`: what was committed before this time (ISO 8601, UTC) is made again;
+    its class, and nothing else. `force_until`: what was committed until this time (ISO 8601, UTC) is made again;
     nothing where it is empty.
     """
 
     from_stage: StageName = "download"
     only_failed: bool = False
-    force_before: str = ""
+    force_until: str = ""
 
 
 EVERYTHING = Wanted()
@@ -70,8 +70,8 @@ def run_stages(
     def due(stage: str) -> bool:
         """Whether a stage is to run; where it is made again, what stands of it is forgotten first."""
         is_due = STAGES.index(stage) >= STAGES.index(wanted.from_stage)
-        if is_due and wanted.force_before:
-            forget(open_root(root), dataset, stage, fields, before=wanted.force_before, sources=sources, only=only)
+        if is_due and wanted.force_until:
+            forget(open_root(root), dataset, stage, fields, until=wanted.force_until, sources=sources, only=only)
         return is_due
 
     if due("download"):

@@ -12,8 +12,10 @@ from storage.root import Root
 from storage.versions import dataset_names, latest_version, unit_keys, update_version
 
 
-def forget_units(root: Root, units: Collection[UnitName], before: str, note: str) -> int:
-    """Name units that were committed before a time (ISO 8601, UTC) no more, and drop their commits; how many.
+def forget_units(root: Root, units: Collection[UnitName], until: str, note: str) -> int:
+    """Name units that were committed until a time (ISO 8601, UTC) no more, and drop their commits; how many.
+
+    Both times are of whole seconds, and of the same second a unit goes: what is asked for is made again.
 
     First the newest versions, then the manifests: killed between the two, the next run finds the units committed. Left
     alone is what a live run has planned. Units that several data sets share are made again for all of them.
@@ -22,7 +24,7 @@ def forget_units(root: Root, units: Collection[UnitName], before: str, note: str
     doomed = {
         (stage, key)
         for stage, key in units
-        if key not in live and (standing := read_manifest(root, stage, key)) and standing.created < before
+        if key not in live and (standing := read_manifest(root, stage, key)) and standing.created <= until
     }
     if not doomed:
         return 0

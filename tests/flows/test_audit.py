@@ -26,7 +26,15 @@ SOURCES = imagined_sources(*range(4))
 @pytest.fixture
 def call(tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setattr("flows.cli._console.width", 200)
-    settings = [*quick, "--set", "track.start_every_frames=20", "--root", str(tmp_path / "root")]
+    settings = [
+        *quick,
+        "--set",
+        "evaluate.audit_videos=1",
+        "--set",
+        "track.start_every_frames=20",
+        "--root",
+        str(tmp_path / "root"),
+    ]
     return lambda command, *arguments: CliRunner().invoke(app, [command, *settings, *arguments])
 
 

@@ -27,6 +27,8 @@ from tests.flows.conftest import Server, prefect_environment, wait_until
 
 Tritrack = Callable[..., subprocess.CompletedProcess[str]]
 STAGES = ("download", "track", "shard", "train", "evaluate")
+_SLOW = ("--set", "execution.workers=1", "--set", "execution.batch_units=2")
+_DONE = (("cached", "download"), *(("committed", stage) for stage in STAGES[1:]))
 
 
 def _run(clips: Path, root: str, quick: list[str], *more: str) -> list[str]:
@@ -45,13 +47,17 @@ def _column(output: str, name: str) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_run_makes_a_report_and_the_next_does_nothing(
-    tritrack: Tritrack, server: Server, clips: Path, quick: list[str], tmp_path: Path
+def test_a_run_that_is_killed_goes_on_makes_a_report_and_the_next_does_nothing(
+    tritrack: Tritrack, prefect_home: Path, server: Server, clips: Path, quick: list[str], tmp_path: Path
 ) -> None:
-    command = _run(clips, str(tmp_path / "root"), quick)
+    """Killed with its own Prefect server; `test_kill_9_in_every_stage_and_run_again` does the other stages."""
+    command = _run(clips, str(tmp_path / "root"), [*quick, "--set", "evaluate.audit_videos=1"])
+    environment = prefect_environment(prefect_home)
+    _kill_in("track", [*command, *_SLOW], tmp_path / "root", tmp_path / "killed.log", environment)
     first = tritrack(*command)
     assert first.returncode == 0, first.stderr + first.stdout
-    assert min(_column(first.stdout, "committed").values()) >= 1
+    assert _column(first.stdout, "committed")["download"] == 0, "those of the killed run stand"
+    assert min(_column(first.stdout, name)[stage] for name, stage in _DONE) >= 1
     root = open_root(str(tmp_path / "root"))
     place = report_place(root, latest_version(root, "default"))
     assert place is not None
@@ -150,7 +156,7 @@ def test_a_bad_list_costs_only_its_bad_lines(
     assert "Traceback" not in strict.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)  # seven runs
 def test_kill_9_in_every_stage_and_run_again(
     clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, server: Server, tritrack: Tritrack
@@ -158,8 +164,7 @@ def test_kill_9_in_every_stage_and_run_again(
     """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, its own Prefect
     server included, and the next run goes on from what was committed."""
     root = tmp_path / "root"
-    slow = ["--set", "train.steps=40", "--set", "execution.workers=1", "--set", "execution.batch_units=2"]
-    command = _run(clips, str(root), quick, *slow)
+    command = _run(clips, str(root), quick, "--set", "train.steps=40", *_SLOW)
     committed: dict[Path, int] = {}
     for stage in STAGES:
         environment = prefect_environment(prefect_home) if stage == "track" else server.environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,12 @@ def test_forgotten_units_are_named_no_more_and_lose_their_commit(small: SmallRoo
 
 
 def test_what_was_committed_since_stays(small: SmallRoot) -> None:
-    before = latest_version(small.root, DATASET)
-    units = {("train", small.key("train"))}
-    assert forget_units(small.root, units, small.units["train"].created, "forced") == 0
-    assert latest_version(small.root, DATASET) == before
+    standing = latest_version(small.root, DATASET)
+    units, created = {("train", small.key("train"))}, datetime.fromisoformat(small.units["train"].created)
+    until = (created - timedelta(seconds=1)).isoformat(timespec="seconds")
+    assert forget_units(small.root, units, until, "forced") == 0
+    assert latest_version(small.root, DATASET) == standing
+    assert forget_units(small.root, units, created.isoformat(timespec="seconds"), "forced") == 1, "the same second"
 
 
 def test_what_a_live_run_has_planned_stays(small: SmallRoot) -> None:
