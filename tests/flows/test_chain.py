@@ -51,7 +51,7 @@ def test_three_runs_make_the_recipe_and_each_is_found_again(call: Call, clips: P
     assert tuned.document["inputs"].keys() == {"images"}  # type: ignore[union-attr]
     assert tuned.recipe.parameters["init_from"] == tracks.key
     assert tuned.facts["classes"] == ["sphere", "torus"]
-    assert "evaluate │ 0      │ 3" in call("status", *on_images).output, "it is measured on the tracks, as any network"
+    assert "evaluate │ 0      │ 2" in call("status", *on_images).output, "it is measured on the tracks, as any network"
     call("train", *on_tracks, f"train.init_from={tuned.key[:12]}")
     again = _trained(root)
     assert again.recipe.parameters["init_from"] == tuned.key

@@ -171,7 +171,7 @@ def test_a_run_whose_heart_stopped_is_crashed_and_one_that_ended_is_not(on_serve
         ]
         # Not by `emit_event`: it tells whichever server this process spoke to first.
         httpx.post(f"{on_server.api}/events", json=beats, timeout=30).raise_for_status()
-        wait_until(lambda: on_server.state(str(died.id)) == "CRASHED", 60)
+        wait_until(lambda: on_server.state(str(died.id)) == "CRASHED", 240)
         assert on_server.state(str(ended.id)) == "COMPLETED"
         (automation,) = client.read_automations_by_name(DEAD_RUNS)
         client.delete_automation(automation.id)
@@ -186,7 +186,7 @@ def test_a_schedule_makes_runs(on_server: Server, tmp_path: Path) -> None:
     """Not only the deployment stands there: the server's scheduler works with the libraries that are installed."""
     _deployments(tmp_path)["refresh"].apply()
     body = {"flows": {"name": {"any_": ["refresh"]}}, "limit": 3, "sort": "EXPECTED_START_TIME_ASC"}
-    wait_until(lambda: on_server.post("flow_runs/filter", body), 60)
+    wait_until(lambda: on_server.post("flow_runs/filter", body), 240)
     runs = on_server.post("flow_runs/filter", body)
     assert {(run["auto_scheduled"], run["state"]["name"]) for run in runs} == {(True, "Scheduled")}
     assert {run["expected_start_time"][11:16] for run in runs} <= {"01:00", "02:00"}, "3 o'clock in Berlin"
@@ -266,7 +266,7 @@ def test_a_marked_night_sends_a_message(on_server: Server, tmp_path: Path) -> No
             (automation,) = client.read_automations_by_name(BAD_NIGHTS)
         assert automation.enabled
         _collapse(on_server, root, tmp_path)
-        wait_until(lambda: messages, 60)
+        wait_until(lambda: messages, 240)
     night = read_nights(root, "night")[-1]
     assert len(messages) == 1
     assert messages[0]["subject"] == f"Tritrack: night, night of {night.started[:10]}"

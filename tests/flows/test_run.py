@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_while_its_server_starts_leaves_no_server(
         children[:] = psutil.Process(process.pid).children(recursive=True)
         return any("uvicorn" in child.cmdline() for child in children)
 
-    wait_until(server_started, 60)
+    wait_until(server_started, 240)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=30)

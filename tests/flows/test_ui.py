@@ -171,7 +171,7 @@ def test_every_flow_starts_from_its_form_and_finds_its_units_cached(page: Page, 
     }
     for run in runs.values():
         assert served.wait(run) == "COMPLETED", [log["message"] for log in served.logs(run)]
-        wait_until(lambda run=run: _task_states(served, run) == {"Cached"}, 60)
+        wait_until(lambda run=run: _task_states(served, run) == {"Cached"}, 240)
     assert set(root.rglob("manifest.json")) == committed
     run = _start_from_form(page, served, "refresh", "5-refresh")
     assert served.wait(run) == "COMPLETED", [log["message"] for log in served.logs(run)]
@@ -244,11 +244,11 @@ def test_logs_of_work_and_of_child_processes_reach_their_run(served: Server) -> 
 
     run = served.start("track", {"track_patch_px": 48})
     assert served.wait(run) == "COMPLETED"
-    wait_until(lambda: told("tasks.track.video") >= 6, 60)
+    wait_until(lambda: told("tasks.track.video") >= 6, 240)
     assert told("tasks.track.video") == 6
     run = served.start("train", {"train_steps": 8})
     assert served.wait(run) == "COMPLETED"
-    wait_until(lambda: told("tasks.train"), 60)
+    wait_until(lambda: told("tasks.train"), 240)
 
 
 @pytest.mark.usefixtures("filled")
