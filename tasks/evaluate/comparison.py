@@ -150,7 +150,7 @@ class _Measured:
                 }
                 for row in read_table(root, unit.files["scores.parquet"]).to_pylist():
                     if row["value"] is None:
-                        self.reasons[f"{benchmark}: {row['note']}"] = None
+                        self.reasons[f"{benchmark}, {row['metric']}: {row['note']}"] = None
                     elif (row["metric"], row["features"]) in drawn:
                         name = (benchmark, row["metric"], row["features"])
                         self.scores.setdefault(name, row)

@@ -64,7 +64,7 @@ def test_other_items_are_compared_unpaired_and_degrees_stay_degrees(root: Root) 
 
     entrants = [Entrant("base", ({"normals": unit("a", 9, 30.0)},)), Entrant("o", ({"normals": unit("b", 7, 25.0)},))]
     rows = compare(root, "g", entrants, "base")
-    assert [row.note for row in rows if row.note] == ["normals: why"] * 2, "what is missing is told"
+    assert [row.note for row in rows if row.note] == ["normals, median: why"] * 2, "what is missing is told"
     base, other = (row for row in rows if not row.note)
     assert (other.above_base, other.paired) == (-5.0, False)
     assert shown_value(base) == "30.0°"
