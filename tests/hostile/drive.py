@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests.hostile.drive", description=__doc__)
     parser.add_argument("--lanes", type=int, default=3, help="specimens in flight, and as many of those that wait")
-    parser.add_argument("--patience", type=float, default=300.0, help="seconds after which a specimen counts as a hang")
+    parser.add_argument("--patience", type=float, default=90.0, help="seconds after which a specimen counts as a hang")
     parser.add_argument("--track", action="store_true", help="run what is kept through the track stage too")
     parser.add_argument("--only", default="", metavar="TEXT", help="specimens whose name contains this")
     parser.add_argument("--all", action="store_true", help="print every specimen, not only those that ended wrongly")

@@ -81,7 +81,7 @@ def _told(result: Result) -> str:
 def hunt(
     folder: Path,
     num_lanes: int,
-    patience_seconds: float = 300.0,
+    patience_seconds: float = 90.0,
     is_tracked: bool = False,
     only: str = "",
     tell: Callable[[Result], None] = lambda result: None,

@@ -33,7 +33,7 @@ _FIELDS: Mapping[str, object] = {
     "retries": 0,
     "timeout_seconds": 1.0,
     "max_bytes": 6_000_000,
-    "max_fetch_seconds": 240.0,  # what burns CPU time meets its limit long before, also where others share the cores
+    "max_fetch_seconds": 60.0,  # what burns CPU time meets its limit long before, also where others share the cores
     "min_free_bytes": 0,
     "max_listed": 1_000,
 }
