@@ -159,20 +159,19 @@ def test_a_bad_list_costs_only_its_bad_lines(
 @pytest.mark.long
 @pytest.mark.timeout(600)  # seven runs
 def test_kill_9_in_every_stage_and_run_again(
-    clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, server: Server, tritrack: Tritrack
+    clips: Path, quick: list[str], tmp_path: Path, prefect_home: Path, tritrack: Tritrack
 ) -> None:
-    """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, its own Prefect
-    server included, and the next run goes on from what was committed."""
+    """Killed as soon as a stage's folder appears, stage after stage on one root; nothing outlives it, and the next
+    run goes on from what was committed."""
     root = tmp_path / "root"
     command = _run(clips, str(root), quick, "--set", "train.steps=40", *_SLOW)
     committed: dict[Path, int] = {}
     for stage in STAGES:
-        environment = prefect_environment(prefect_home) if stage == "track" else server.environment
-        _kill_in(stage, command, root, tmp_path / f"{stage}.log", environment)
+        _kill_in(stage, command, root, tmp_path / f"{stage}.log", prefect_environment(prefect_home))
         after = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
         assert committed.items() <= after.items(), "what was committed stays as it was"
         committed = after
-    again = tritrack(*command, PREFECT_API_URL=server.api)
+    again = tritrack(*command)
     assert again.returncode == 0, again.stderr + again.stdout
     assert committed.items() <= {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}.items()
     assert "Nothing to do" in tritrack(*command).stdout

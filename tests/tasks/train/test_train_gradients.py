@@ -104,7 +104,7 @@ def test_every_network_and_objective_has_gradients(single: dict[str, torch.Tenso
                 assert owns == (objective in {"context", "autoencoder", "supervised", "infonce, context"}), label
 
 
-@pytest.mark.parametrize(("ranks", "parts"), [(2, 3), (3, 1)])
+@pytest.mark.parametrize(("ranks", "parts"), [pytest.param(1, 3, marks=pytest.mark.long), (2, 3), (3, 1)])
 def test_ranks_and_parts_together_give_the_gradients_of_all_at_once(
     ranks: int, parts: int, single: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
