@@ -13,12 +13,12 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not browser and not stack and not long" -n 3 --dist worksteal
 
-# Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own.
 # What takes a minute and more each: kills and faults in every stage, memory on a long video, ranks on two machines.
 test-long: $(VENV)/.test
 	$(BIN)/pytest -m long
 
-# `make test-ui UI='retried or schedule'` runs those alone.
+# Drives Debian's Chromium (/usr/bin/chromium) against a Prefect server of its own; `make test-ui UI='retried or
+# schedule'` runs those alone.
 UI ?=
 test-ui: $(VENV)/.test
 	$(BIN)/pytest -m browser -k '$(UI)'

@@ -147,7 +147,7 @@ class _Detectors:
     def scores(self, found: Mapping[str, Features]) -> dict[str, RegionScores]:
         """(P, C) by kind, of what `describe` gave."""
         return {
-            kind: (self.machines[kind].scores(features) if kind in self.machines else features).astype(np.float32)
+            kind: self.machines[kind].scores(features) if kind in self.machines else features
             for kind, features in found.items()
         }
 
