@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from prefect.client.base import PrefectHttpxSyncClient
 
 from tasks.world.config import WorldConfig
 from tasks.world.write import write_videos
+from tests.ports import free_port
 
 _START_SECONDS = 180
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -191,14 +191,6 @@ def prefect_server(home: Path) -> Iterator[Server]:
     with running(command, environment, home / "server.log"):
         wait_until(lambda: answers(f"{url}/api/health"), _START_SECONDS)
         yield Server(url, home, environment | {"PREFECT_API_URL": f"{url}/api"})
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from typing import Any
 import psutil
 
 from tests.chaos.s3 import s3_server, s3_variables
-from tests.flows.conftest import Server, answers, free_port, prefect_environment, running, wait_until
+from tests.flows.conftest import Server, answers, prefect_environment, running, wait_until
+from tests.ports import free_port
 
 _START_SECONDS = 180
 _SETTINGS = {"database": "name"}  # of Prefect, where they are called other than an argument of asyncpg

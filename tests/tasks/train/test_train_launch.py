@@ -29,6 +29,7 @@ from tasks.train.config import TrainConfig
 from tasks.train.hearing import Heard
 from tasks.train.job import EXIT_LOST
 from tasks.train.launch import train_network
+from tests.ports import free_port
 from tests.tasks.train.conftest import MakeTriplets
 
 
@@ -161,10 +162,7 @@ def test_two_ranks_of_which_one_is_killed_train_as_two_machines_do(
     assert table["epoch"].to_pylist()[-1] == pytest.approx(80 * 7 / 15)
 
     # Two machines of one rank each: two parents with agents of their own, which meet on the loopback. Nobody is killed.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{free.getsockname()[1]}"
-    many = config.model_copy(update={"ranks": 1, "machines": 2, "rendezvous": meeting})
+    many = config.model_copy(update={"ranks": 1, "machines": 2, "rendezvous": f"127.0.0.1:{free_port()}"})
     together = _document("machines", config, triplets)
     told: dict[int, int] = {}
 
