@@ -1,4 +1,5 @@
-"""Prefect's ephemeral server: it ends with its parent, which it would outlive if that was killed, and never before."""
+"""Prefect's server, with its garbage collected apart (`flows.garbage`): one that listens, and the ephemeral one, which
+ends with its parent, whom it would outlive if that was killed, and never before."""
 
 from __future__ import annotations
 
@@ -8,9 +9,8 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -48,8 +48,8 @@ def run_server(host: str, port: int) -> None:
         )
     api = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api"
     os.environ.setdefault("PREFECT_UI_API_URL", api)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-    os.execv(sys.executable, command)
+    server = ["prefect", "server", "start", "--host", host, "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "flows.garbage", *server])
 
 
 def _is_loopback(host: str) -> bool:
@@ -88,7 +88,13 @@ class _Server(SubprocessASGIServer):
     """
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        with patch("subprocess.Popen", partial(subprocess.Popen, start_new_session=True)):
+        start = subprocess.Popen
+
+        def apart(args: list[str], env: Mapping[str, str]) -> subprocess.Popen[Any]:
+            python, option, *server = args
+            return start([python, option, "flows.garbage", *server], env=env, start_new_session=True)
+
+        with patch("subprocess.Popen", apart):
             return super()._run_uvicorn_command()
 
 

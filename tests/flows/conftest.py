@@ -173,7 +173,7 @@ def harness(database: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`prefect server start` on a free port, with a home of its own."""
+    """`tritrack server` on a free port, with a home of its own."""
     home = tmp_path_factory.mktemp("server")
     shutil.copy(database, home)
     with prefect_server(home) as started:
@@ -187,7 +187,7 @@ def prefect_server(home: Path) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = prefect_environment(home) | {"PREFECT_UI_API_URL": f"{url}/api"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    command = [sys.executable, "-m", "flows.cli", "server", "--port", str(port)]
     with running(command, environment, home / "server.log"):
         wait_until(lambda: answers(f"{url}/api/health"), _START_SECONDS)
         yield Server(url, home, environment | {"PREFECT_API_URL": f"{url}/api"})
