@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -67,7 +67,8 @@ class Run:
 
     def record(self, change: Callable[[Version], Version], note: str = "") -> None:
         """Make the next version. `change` is pure; `note` says what the version brings."""
-        self.version = update_version(self.root, self.dataset, change, f"{self.stage}: {note}" if note else self.stage)
+        words = f"{self.stage}: {note}" if note else self.stage
+        self.version = update_version(self.root, self.dataset, change, words, self.version)
 
 
 @contextmanager
@@ -143,7 +144,8 @@ def run_batches(
             handed_out = time.time()
             ended = batch_task(label, *arguments, return_state=True).result()
             run.ledger.add(units, ended, handed_out, pool.workers)
-            outcomes |= {outcome.key: outcome for outcome in ended if not outcome.pending}
+            # What a unit cost is in the ledger; a hundred thousand outcomes are held to the end of the stage.
+            outcomes |= {outcome.key: replace(outcome, usage=None) for outcome in ended if not outcome.pending}
             run.pending.update(outcome.pending for outcome in ended if outcome.pending)
             done += sum(not outcome.pending for outcome in ended)
     progress(done, plan.total)

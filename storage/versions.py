@@ -152,22 +152,24 @@ class Head:
 
 def latest_version(root: Root, name: str) -> Version:
     """The newest version, or number 0 with nothing in it. Raises RootError for a bad name or a newer schema."""
-    numbers = version_numbers(root, name)
-    return read_version(root, name, numbers[-1]) if numbers else Version(name)
+    return _newest(root, name, None)
 
 
-def update_version(root: Root, name: str, change: Callable[[Version], Version], note: str = "") -> Version:
+def update_version(
+    root: Root, name: str, change: Callable[[Version], Version], note: str = "", known: Version | None = None
+) -> Version:
     """Apply a change to the newest version and store the result as the next one; `note` says what made it.
 
     `change` must be a pure function of the version it is given: a writer that loses the race for a number
     applies it again to the winner's version, so that concurrent runs lose nothing. Returns the standing
-    version where the change changes nothing, the rows that it fetched included.
+    version where the change changes nothing, the rows that it fetched included. `known`: the version that the caller
+    holds, which is neither read again nor held twice while it is the newest.
     """
     from storage.metadata_table import write_metadata
     from storage.version_tables import write_tables
 
     while True:
-        current = latest_version(root, name)
+        current = _newest(root, name, known)
         changed = replace(change(current), name=name, number=current.number, created=current.created)
         changed = replace(changed, recipes=_used_recipes(changed))
         metadata = write_metadata(root, current, changed)
@@ -183,6 +185,16 @@ def update_version(root: Root, name: str, change: Callable[[Version], Version], 
         )
         if root.create_bytes(version_path(name, following.number), _head_bytes(following, note)):
             return following
+
+
+def _newest(root: Root, name: str, known: Version | None) -> Version:
+    """The newest version; the one that is known already where it is that, as its head says."""
+    numbers = version_numbers(root, name)
+    if known and numbers[-1:] == [known.number]:
+        head = read_head(root, name, known.number)
+        if (head.created, head.units, head.tables) == (known.created, known.units, known.tables):
+            return known
+    return read_version(root, name, numbers[-1]) if numbers else Version(name)
 
 
 def read_version(root: Root, name: str, number: int) -> Version:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import versions
 from storage.root import Root, RootError, open_root
 from storage.versions import (
     SCHEMA,
@@ -101,6 +102,24 @@ def test_unchanged_tables_are_shared_and_the_head_is_small(root: Root) -> None:
     head = read_head(root, "clips", 2)
     assert (head.note, head.units, head.counts["sources"]) == ("train: 1 committed", units, 1)
     assert root.size(version_path("clips", 2)) < 4096
+
+
+def test_the_version_that_the_caller_holds_is_not_read_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = update_version(root, "clips", add_source("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr(versions, "read_version", lambda *_: pytest.fail("it read a version"))
+        second = update_version(root, "clips", add_source("b"), known=first)
+        assert update_version(root, "clips", lambda version: version, known=second) is second
+    assert second == latest_version(root, "clips")
+    assert set(second.sources) == {"a", "b"}
+
+
+@pytest.mark.parametrize("held", ["older", "of another writer"])
+def test_what_the_caller_holds_counts_only_while_it_is_the_newest(root: Root, held: str) -> None:
+    first = update_version(root, "clips", add_source("a"))
+    update_version(root, "clips", add_source("b"))
+    known = first if held == "older" else replace(first, number=2, sources={"c": SourceEntry("http://c", "key")})
+    assert set(update_version(root, "clips", add_source("d"), known=known).sources) == {"a", "b", "d"}
 
 
 def test_recipes_that_no_entry_names_are_left_out(root: Root) -> None:
