@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import flows  # noqa: F401  Prefect's settings, before a test file imports Prefect
 from tests.real_data import real_data
 
 

@@ -157,8 +157,6 @@ def harness(database: Path) -> Iterator[None]:
     """Flows called in this process find a Prefect server of their own: seconds less a run than a process each."""
     from prefect.testing.utilities import prefect_test_harness
 
-    import flows  # noqa: F401  settings before Prefect is imported
-
     def folder() -> str:
         place = tempfile.mkdtemp()
         shutil.copy(database, Path(place) / "prefect-test.db")

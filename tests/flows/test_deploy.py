@@ -128,8 +128,9 @@ def test_the_form_of_refresh_describes_its_own_parameters(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def on_server(server: Server) -> Iterator[Server]:
+def on_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The server, and this process as its client."""
+    monkeypatch.setenv("PREFECT_API_URL", server.api)  # as `deploy` does, for the processes that it starts
     with temporary_settings({PREFECT_API_URL: server.api}):
         yield server
 
