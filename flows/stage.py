@@ -144,8 +144,12 @@ def run_batches(
             handed_out = time.time()
             ended = batch_task(label, *arguments, return_state=True).result()
             run.ledger.add(units, ended, handed_out, pool.workers)
-            # What a unit cost is in the ledger; a hundred thousand outcomes are held to the end of the stage.
-            outcomes |= {outcome.key: replace(outcome, usage=None) for outcome in ended if not outcome.pending}
+            # Held to the end of the stage: with the strings of the plan, and without their cost, which the ledger has.
+            outcomes |= {
+                unit.key: replace(outcome, item=unit.item, key=unit.key, usage=None)
+                for unit, outcome in zip(units, ended, strict=True)
+                if not outcome.pending
+            }
             run.pending.update(outcome.pending for outcome in ended if outcome.pending)
             done += sum(not outcome.pending for outcome in ended)
     progress(done, plan.total)

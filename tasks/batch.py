@@ -213,7 +213,7 @@ def _outcome_of(unit: Unit, reply: Reply) -> Outcome:
     if reply.paused:
         return Outcome(unit.item, unit.key, pending=reply.paused, usage=reply.usage)
     outcome: Outcome = reply.value if reply.dropped is None else failed(unit, reply.dropped)
-    return replace(outcome, item=unit.item, key=unit.key, usage=reply.usage)  # strings that the plan holds already
+    return replace(outcome, usage=reply.usage)
 
 
 def _used(reply: Reply) -> Iterator[Outcome]:
